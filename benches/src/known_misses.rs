@@ -50,10 +50,4 @@ pub const KNOWN_MISSES: &[KnownMiss] = &[
         value: 0.84,
         why: "a call is nearly all waking, and the system decides whether the child runs on the caller's core",
     },
-    KnownMiss {
-        figure: "json-rpc-sharing: requests/s of default settings / best fixed, multiplexing child",
-        value: 0.87,
-        why: "not known: 0.79 also since an attempt with another child that surely gains nothing is repeated \
-              after 8 s, which is not within the measured second",
-    },
 ];

@@ -18,16 +18,17 @@ use crate::slot::{OpenConnection, Slot};
 use crate::store::{Condition, Exclusive};
 use crate::sync::Arc;
 
-/// Opens a connection into `slot`, then watches for its death.
+/// Opens a connection into `slot`, then watches for its death. After `patience` the connect is late.
 pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(
     mut slot: Slot<T, L>,
     cx: ConnectContext,
+    patience: Duration,
 ) {
     let engine = Arc::clone(&slot.engine);
     let (key, id) = (slot.key, slot.id);
     let began = engine.clock.now();
     let (watch, gone) = oneshot::channel();
-    let result = within_budget(&mut slot, open(&engine, &cx)).await;
+    let result = within_budget(&mut slot, patience, open(&engine, &cx)).await;
     let died = match result {
         Ok((connection, died)) => {
             L::watch_suspicion(&engine, &connection, key, id);
@@ -68,11 +69,11 @@ pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(
 /// overdue.
 async fn within_budget<T: Send + 'static, L: Lends<T>, R>(
     slot: &mut Slot<T, L>,
+    patience: Duration,
     connect: impl Future<Output = R>,
 ) -> R {
     let mut connect = pin!(connect);
     if slot.is_budgeted() {
-        let patience = slot.engine.lock().connect_patience();
         let result = tokio::time::timeout(patience, connect.as_mut()).await;
         slot.connect_ended();
         if let Ok(result) = result {

@@ -216,7 +216,8 @@ pub trait Connector: Send + Sync + 'static {
 ///
 /// A suspected connection gets no new leases. Another one may be opened in its place: within `max_size`,
 /// or as one of `max_surge`. If there is no room for both when that one is open, the suspected one is
-/// closed after its last lease. A suspicion can be cleared until then.
+/// closed after its last lease. If the suspicion is cleared before that, the suspected one stays, and the
+/// newest is closed after its last lease.
 pub struct SuspicionSink {
     set: Box<dyn Fn(bool) + Send + Sync>,
 }

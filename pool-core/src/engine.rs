@@ -35,6 +35,22 @@ pub(crate) type Stored<T, L> = Box<OpenConnection<T, L>>;
 /// The store of a pool of `T`.
 pub(crate) type PoolStore<T, L> = Store<Stored<T, L>, L>;
 
+type StoreGuard<'a, T, L> = MutexGuard<'a, PoolStore<T, L>>;
+
+/// What the maintenance task does next.
+pub(crate) enum Next {
+    /// It begins this connect, and looks again.
+    Connect(Opening, Permit, Option<BudgetPermit>),
+    /// Nothing before this time.
+    Rest(Time),
+}
+
+#[cfg(all(test, not(loom)))]
+std::thread_local! {
+    /// How often this thread has locked a store.
+    pub(crate) static STORE_LOCKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// How long each call, and each wait of a caller, may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
@@ -114,6 +130,8 @@ pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
     /// Whether leases are timed. Here, since each lease and return reads it.
     is_metered: bool,
+    /// Whether connections are weighed.
+    weighs: bool,
     pub(crate) clock: Clock,
     pub(crate) timeouts: Timeouts,
     pub(crate) telemetry: Telemetry,
@@ -143,6 +161,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         // take failures for present that are long past.
         store.note_time(clock.now());
         Self {
+            weighs: store.weighs(),
             store: Mutex::new(store),
             has_idle: AtomicBool::new(false),
             inbox,
@@ -160,12 +179,16 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
 
     /// Locks the store to read it, or to do what is due.
     pub(crate) fn lock(&self) -> MutexGuard<'_, PoolStore<T, L>> {
+        #[cfg(all(test, not(loom)))]
+        STORE_LOCKS.set(STORE_LOCKS.get() + 1);
         self.store.lock()
     }
 
     /// Locks the store to change something. This keeps the ticks going.
     #[inline]
     pub(crate) fn enter(&self) -> MutexGuard<'_, PoolStore<T, L>> {
+        #[cfg(all(test, not(loom)))]
+        STORE_LOCKS.set(STORE_LOCKS.get() + 1);
         let mut store = self.store.lock();
         if !store.is_moving {
             store.is_moving = true;
@@ -322,38 +345,56 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         }
     }
 
-    /// Takes a slot for a connect and its permits, if one is wanted and allowed.
-    pub(crate) fn open(&self, now: Time) -> Option<(Opening, Permit, Option<BudgetPermit>)> {
-        let of_budget = match &self.membership {
-            Some(membership) => Some(self.take_from_budget(membership, now)?),
-            None => None,
+    /// Ends a critical section of the maintenance task: takes a slot for a connect and its permits, if one is wanted
+    /// and allowed, or says when to sweep next.
+    ///
+    /// Order: the time of the next sweep is read in the last critical section. If it becomes sooner later, the task is
+    /// kicked.
+    pub(crate) fn next(&self, mut store: StoreGuard<'_, T, L>, now: Time) -> Next {
+        // What is wanted depends on who is served.
+        store.settle();
+        let Some(membership) = &self.membership else {
+            return self.open(store, None, now);
         };
-        let mut store = self.lock();
+        // Order: the budget is asked between two critical sections, since its lock is never taken in one.
+        // Meanwhile the demand can change; then the permit goes back.
+        let demand = store.ask(now);
+        let is_news = store.minds_refusal();
+        let next = Next::Rest(store.alarm());
+        self.finish(store);
+        match Membership::take(membership, demand, now) {
+            Some(permit) => self.open(self.lock(), Some(permit), now),
+            None if is_news => {
+                let asks_again_at = membership.asks_again_at(now);
+                let mut store = self.lock();
+                store.note_told(demand, now, asks_again_at);
+                let next = Next::Rest(store.alarm());
+                self.finish(store);
+                next
+            }
+            None => next,
+        }
+    }
+
+    fn open(
+        &self,
+        mut store: StoreGuard<'_, T, L>,
+        of_budget: Option<BudgetPermit>,
+        now: Time,
+    ) -> Next {
         // Order: the permit is taken, or given up again, in the critical section that takes the
         // slot. A resize in between would find fewer free permits than free slots.
         let permit = self.permits.try_take();
         let opening = permit.and_then(|permit| Some((store.open(now)?, permit)));
-        store.note_granted(now);
-        self.finish(store);
-        let (opening, permit) = opening?;
-        Some((opening, permit, of_budget))
-    }
-
-    /// Order: the budget is asked between two critical sections, since its lock is never taken in one.
-    /// Meanwhile the demand can change; then the permit goes back.
-    fn take_from_budget(&self, membership: &Arc<Membership>, now: Time) -> Option<BudgetPermit> {
-        let mut store = self.lock();
-        let demand = store.ask(now);
-        let is_news = store.minds_refusal();
-        self.finish(store);
-        let permit = Membership::take(membership, demand, now);
-        if permit.is_none() && is_news {
-            let asks_again_at = membership.asks_again_at(now);
-            let mut store = self.lock();
-            store.note_told(demand, now, asks_again_at);
-            self.finish(store);
+        if of_budget.is_some() {
+            store.note_granted(now);
         }
-        permit
+        let alarm = store.alarm();
+        self.finish(store);
+        match opening {
+            Some((opening, permit)) => Next::Connect(opening, permit, of_budget),
+            None => Next::Rest(alarm),
+        }
     }
 
     /// Frees the slot at `key` and its permit in one critical section. Otherwise a connect could see
@@ -391,7 +432,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
 
     /// The vitals of a connection that was just opened, if it is to be weighed.
     pub(crate) fn vitals(&self, connection: &T) -> Option<VitalsHandle> {
-        if !self.lock().weighs() {
+        if !self.weighs {
             return None;
         }
         let vitals = catch("vitals", || self.connector.vitals(connection));
@@ -402,10 +443,10 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         vitals.map(VitalsHandle::new)
     }
 
-    /// The pool is heavier than before by this much.
-    pub(crate) fn report_weight(&self, change: i128) {
+    /// The pool is heavier than before by this much, and its heaviest connection weighs this much, if that is known.
+    pub(crate) fn report_weight(&self, change: i128, heaviest: Option<u64>) {
         if let Some(membership) = &self.membership {
-            membership.weigh(change);
+            membership.weigh(change, heaviest);
         }
     }
 
@@ -442,11 +483,14 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
 
     /// Publishes the metrics that are read off the store.
     pub(crate) fn publish(&self) {
+        if !self.is_metered {
+            return;
+        }
         let store = self.lock();
         let (status, totals) = (store.status(), store.totals);
         drop(store);
         self.telemetry.publish(&status, totals);
-        if let (true, Some(membership)) = (self.telemetry.is_metered(), &self.membership) {
+        if let Some(membership) = &self.membership {
             membership.publish();
         }
     }

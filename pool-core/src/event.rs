@@ -257,6 +257,17 @@ pub enum EventKind {
         /// `max_weight` of the pool, or of the budget.
         limit: u64,
     },
+    /// A new connection weighs more than `max_weight` already, so its replacement will as well. Connections like
+    /// it stay in use, and are replaced one after the other, each after twice the time. Reported when that
+    /// begins; an `Overweight` follows.
+    HeavyWhenNew {
+        /// The connection.
+        id: ConnectionId,
+        /// What it weighs.
+        weight: u64,
+        /// `max_weight` of the pool.
+        limit: u64,
+    },
     /// A connection weighs more than `kill_weight`, and is ended now. A `Closing` follows after its last
     /// lease.
     Killed {

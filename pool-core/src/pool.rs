@@ -270,7 +270,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ///
     /// When it grows, connections are opened for the waiters at once. When it shrinks, surplus idle
     /// connections are closed, the longest unused first, and surplus leased ones when they are
-    /// returned. A pool of size zero lends nothing until it grows again.
+    /// returned. A connect in flight goes on; its connection is closed if there is no room for it. A pool of size zero lends nothing until it grows again.
     ///
     /// # Errors
     ///

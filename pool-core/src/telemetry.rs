@@ -14,7 +14,7 @@ use tracing::Level;
 
 use crate::error::AcquireError;
 use crate::event::{Event, EventKind, Observer};
-use crate::foreign::{catch, report};
+use crate::foreign::{catch, drop_quietly, report};
 use crate::id::CloseReason;
 use crate::status::{LastWeighing, PoolStatus};
 use crate::store::Totals;
@@ -188,14 +188,16 @@ impl Telemetry {
                 self.count(&kind);
                 self.trace(&kind);
             }));
+            let event = Event {
+                seq,
+                pool: Arc::clone(&self.pool),
+                kind,
+            };
             if let Some(observer) = &self.observer {
-                let event = Event {
-                    seq,
-                    pool: Arc::clone(&self.pool),
-                    kind,
-                };
                 report(catch("on_event", || observer.on_event(&event)));
             }
+            // The error in it can be foreign code.
+            drop_quietly(event);
         }
     }
 
@@ -236,6 +238,10 @@ impl Telemetry {
             EventKind::Killed { id, weight, limit } => tracing::warn!(
                 target: "pool_core", pool, %id, weight, limit,
                 "a connection weighs more than kill_weight, and is killed"
+            ),
+            EventKind::HeavyWhenNew { id, weight, limit } => tracing::warn!(
+                target: "pool_core", pool, %id, weight, limit,
+                "a new connection weighs more than max_weight, so replacing it does not help"
             ),
             EventKind::Overweight { id, weight, limit } => tracing::info!(
                 target: "pool_core", pool, %id, weight, limit,

@@ -231,7 +231,13 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
                         Err(condition) => L::give_back(lent, self.engine, condition),
                     }
                     self.turn = Turn::Resumed(key.id());
-                    self.deadline = deadline;
+                    self.deadline = match (deadline, self.began) {
+                        // It was served before a sweep had made its deadline, which must not begin anew.
+                        (Deadline::AfterSweep(timeout), Some(began)) => {
+                            Deadline::At(began.after(timeout))
+                        }
+                        (deadline, _) => deadline,
+                    };
                     return self.begin(cx);
                 }
                 Found::Done(WaitEnd::Refused(refusal, context), _) => {

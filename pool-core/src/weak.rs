@@ -6,8 +6,8 @@ use std::sync::Arc;
 /// A reference to a pool that does not keep it open, for what lives as long as the pool itself: an
 /// observer, a connection, a task that watches the pool.
 ///
-/// `P` is the pool: a [`ConnectionPool`](crate::ConnectionPool) or a [`SharedPool`](crate::SharedPool).
-/// Its `downgrade` makes one.
+/// `P` is the pool: a [`ConnectionPool`](crate::ConnectionPool), a [`SharedPool`](crate::SharedPool), a
+/// [`KeyedPool`](crate::KeyedPool) or a [`KeyedSharedPool`](crate::KeyedSharedPool). Its `downgrade` makes one.
 ///
 /// # Examples
 ///

@@ -17,7 +17,11 @@ pub(crate) async fn weigh<T: Send + 'static, L: Lends<T>>(
     weighable: Vec<Weighable>,
 ) {
     let readings = read_weights(&engine.readers, weighable).await;
-    let Weighing { kills, change } = {
+    let Weighing {
+        kills,
+        change,
+        heaviest,
+    } = {
         let now = engine.clock.now();
         let mut store = engine.lock();
         let weighing = store.weighed(&readings, now);
@@ -25,7 +29,7 @@ pub(crate) async fn weigh<T: Send + 'static, L: Lends<T>>(
         weighing
     };
     // Order: nothing is awaited in between. A kill can end this pool, and with it this task.
-    engine.report_weight(change);
+    engine.report_weight(change, heaviest);
     let killings = kills.into_iter().map(|(vitals, cause)| {
         spawn_blocking(move || {
             report(catch("kill", || vitals.get().kill(&cause)));

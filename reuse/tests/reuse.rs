@@ -249,26 +249,38 @@ fn a_command_that_never_answers_is_told_what_to_check() {
     ]);
 }
 
+/// Runs it with a command that speaks unasked. On a busy machine it can speak too late to be heard: once in a few times is
+/// enough.
+#[track_caller]
+fn reuse_talker(options: &[&str], talker: &[String]) -> Run {
+    let mut run = reuse(options, talker);
+    for _ in 1..5 {
+        if run.code == Some(7) {
+            break;
+        }
+        run = reuse(options, talker);
+    }
+    assert_eq!(run.code, Some(7), "{}", run.text);
+    run
+}
+
 #[test]
 fn a_command_that_writes_junk_is_told_so() {
     let talker = sh("head -c 100000 /dev/zero | tr '\\0' x; sleep 600");
-    let run = reuse(&PATIENCE, &talker);
-    assert_eq!(run.code, Some(7), "{}", run.text);
+    let run = reuse_talker(&PATIENCE, &talker);
     run.says(&[
         "not an answer: it wrote this before it was asked",
         "log to stdout",
     ]);
 
     let options = ["--patience", "1", "--framing", "content-length"];
-    let run = reuse(&options, &talker);
-    assert_eq!(run.code, Some(7), "{}", run.text);
+    let run = reuse_talker(&options, &talker);
     run.says(&["wrote something that is not an answer", "--framing"]);
 }
 
 #[test]
 fn what_a_command_says_unasked_is_shown() {
-    let run = reuse(&PATIENCE, &sh("echo welcome; cat > /dev/null"));
-    assert_eq!(run.code, Some(7), "{}", run.text);
+    let run = reuse_talker(&PATIENCE, &sh("echo welcome; cat > /dev/null"));
     run.says(&[
         "it wrote this before it was asked: \"welcome\"",
         "handshake",

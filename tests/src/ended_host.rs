@@ -82,7 +82,7 @@ impl Host {
 
     /// The next thing that the host says.
     fn read_line(&mut self) -> [u8; 3] {
-        let is_there = is_readable_within(self.said.as_fd(), OUTER_DEADLINE);
+        let is_there = is_readable_within(self.said.as_fd(), HANG);
         assert!(is_there, "it says nothing");
         let mut line = [0; 3];
         self.said.read_exact(&mut line).expect("it says all of it");
@@ -164,8 +164,8 @@ impl Host {
         found.collect()
     }
 
-    /// Ends the host if its scene does not. Returns how long after that nothing is left, or what is
-    /// left then.
+    /// Ends the host if its scene does not. Returns how long after the kill, or after it has ended by itself, nothing is
+    /// left.
     ///
     /// # Errors
     ///
@@ -175,11 +175,14 @@ impl Host {
     ///
     /// If the host has gone before.
     pub fn end(mut self, is_killed: bool, limit: Duration) -> Result<Duration, Vec<String>> {
-        if is_killed {
+        // Order: it can be gone for a while before this thread hears of it.
+        let killed = is_killed.then(|| {
+            let begun = now();
             self.process.kill().expect("it lives");
-        }
+            begun
+        });
         self.process.wait().expect("it is our child");
-        self.watch_the_rest(limit)
+        self.watch_since(killed.unwrap_or_else(now), limit)
     }
 
     /// Kills it, and returns when it has gone.
@@ -202,7 +205,10 @@ impl Host {
     ///
     /// If there is no `/proc`.
     pub fn watch_the_rest(&self, limit: Duration) -> Result<Duration, Vec<String>> {
-        let ended = now();
+        self.watch_since(now(), limit)
+    }
+
+    fn watch_since(&self, ended: Instant, limit: Duration) -> Result<Duration, Vec<String>> {
         let gone = wait_for(limit, || self.processes().is_empty().then_some(()));
         let took = ended.elapsed();
         let left = self.processes();

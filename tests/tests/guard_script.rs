@@ -98,10 +98,12 @@ fn the_script_ends_groups_where_it_cannot_see_processes() {
 
 #[test]
 fn the_script_sees_a_process_whose_name_has_a_line_break() {
-    let folder = std::env::temp_dir().join(format!("pool-name-{}", std::process::id()));
-    fs::create_dir(&folder).unwrap();
+    let folder = new_folder(&format!("pool-name-{}", std::process::id()));
     let program = folder.join("a\nb");
-    fs::copy("/bin/sh", &program).unwrap();
+    // A child of another test that is just being forked would hold a file open that this program writes, and it could
+    // not be executed.
+    let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
+    assert!(copied.unwrap().success());
     let mut named = Command::new(&program);
     // A loop of its own: what it would start has another name.
     named.args(["-c", "echo up; while :; do read -r line <&3; done"]);
@@ -134,14 +136,21 @@ fn nothing_of_the_script_is_left_when_it_leaves_before_its_grace_is_over() {
     }
 }
 
+/// An empty directory for temporary files. A run that was aborted may have left one of this name.
+fn new_folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(name);
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir(&folder).unwrap();
+    folder
+}
+
 /// A directory with these programs only, and a script that finds no others.
 fn poor(programs: &[&str]) -> (PathBuf, Command) {
-    let folder = std::env::temp_dir().join(format!(
+    let folder = new_folder(&format!(
         "pool-poor-{}-{}",
         std::process::id(),
         programs.len()
     ));
-    fs::create_dir(&folder).unwrap();
     for program in programs {
         let found = Command::new("which").arg(program).output().unwrap().stdout;
         let found = String::from_utf8(found).unwrap();

@@ -6,11 +6,13 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
+use std::time::Duration;
 
-use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-use pool_tests::bed::{SECOND, Watchdog};
+use pool_core::{Acquire, ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+use pool_tests::bed::{HandPolled, SECOND, TICK, Watchdog, pass};
+use tokio::time::Instant;
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber, span};
 
@@ -98,17 +100,17 @@ async fn errors_of_a_connector_are_not_dropped_under_the_lock() {
     probe.assert_never_held();
 }
 
-/// A subscriber that looks when it is asked whether it wants an event.
-struct Asked(Probe);
+/// A subscriber that does this when it is asked whether it wants an event of the pool.
+struct Asked<F>(F);
 
-impl Subscriber for Asked {
+impl<F: Fn() + Send + Sync + 'static> Subscriber for Asked<F> {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         Interest::sometimes()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         if metadata.target() == "pool_core" {
-            self.0.look();
+            self.0();
         }
         false
     }
@@ -132,11 +134,51 @@ impl Subscriber for Asked {
 async fn subscriber_is_not_asked_under_the_lock() {
     let _watchdog = Watchdog::start();
     let probe = Probe::default();
-    let _guard = tracing::subscriber::set_default(Asked(probe.clone()));
+    let asked = probe.clone();
+    let _guard = tracing::subscriber::set_default(Asked(move || asked.look()));
     let builder = ConnectionPool::builder(Connects { failure: None });
     let pool = builder.max_size(1).build();
     let pool = pool.expect("the settings are valid");
     probe.pool.set(pool.clone()).expect("it is set once");
     drop(pool.acquire().await.expect("it connects"));
     probe.assert_never_held();
+}
+
+/// The pool asks it at the beginning of a sweep. That sweep makes the deadline of a caller that comes meanwhile.
+#[tokio::test(start_paused = true)]
+async fn caller_that_comes_while_the_subscriber_is_asked_does_not_time_out_early() {
+    type Waiting = (Instant, HandPolled<Acquire<'static, ()>>);
+
+    let _watchdog = Watchdog::start();
+    let builder = ConnectionPool::builder(Connects { failure: None });
+    let pool = builder.max_size(1).build();
+    let pool: &'static _ = Box::leak(Box::new(pool.expect("the settings are valid")));
+    let lease = pool.acquire().await.expect("it connects");
+    let waiting = Arc::new(Mutex::new(None::<Waiting>));
+    let comes = Arc::clone(&waiting);
+    let come = move || {
+        let mut waiting = comes.lock().expect("nobody panics");
+        if waiting.is_none() {
+            // Time passes, and no task runs.
+            assert!(
+                HandPolled::new(tokio::time::advance(TICK / 2))
+                    .poll()
+                    .is_pending()
+            );
+            let acquire = pool.acquire_within(10 * SECOND);
+            *waiting = Some((Instant::now(), HandPolled::waiting(acquire)));
+        }
+    };
+    let _guard = tracing::subscriber::set_default(Asked(come));
+    pass(TICK).await;
+    let (came, mut waiter) = waiting
+        .lock()
+        .expect("nobody panics")
+        .take()
+        .expect("it came");
+    pass(10 * SECOND - (Instant::now() - came) - Duration::from_millis(2)).await;
+    assert!(waiter.poll().is_pending(), "after {:?}", came.elapsed());
+    pass(2 * TICK).await;
+    assert!(waiter.ready().is_err());
+    drop(lease);
 }

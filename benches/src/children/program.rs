@@ -14,6 +14,8 @@ use pool_reuse::builtin::{self, BuiltIn, ROLE};
 
 use pool_reuse::measure::Measured;
 
+use super::idle_children;
+
 /// Plays the role of a child, if this process was started as one. A program that measures begins
 /// with this.
 ///
@@ -23,6 +25,7 @@ use pool_reuse::measure::Measured;
 pub fn act_if_asked() -> Option<io::Result<ExitCode>> {
     match env::var(ROLE).ok()?.as_str() {
         FIXTURE => Some(Ok(fixture::main())),
+        idle_children::HOST => Some(idle_children::act()),
         _ => builtin::act_if_asked(),
     }
 }

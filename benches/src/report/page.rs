@@ -81,7 +81,11 @@ impl Page<'_> {
                 }),
             ]);
         }
-        format!("{table}\n{}", remarks(&self.findings.figures))
+        let mut text = format!("{table}\n{}", remarks(&self.findings.figures));
+        for repeat in &self.findings.repeats {
+            text += &format!("* measured once more, since the first time it failed: {repeat}\n");
+        }
+        text
     }
 
     fn machine(&self) -> String {

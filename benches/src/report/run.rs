@@ -25,6 +25,8 @@ pub(super) struct Findings {
     pub(super) figures: Vec<Figure>,
     /// What could not be measured, and why.
     pub(super) gaps: Vec<String>,
+    /// Why something was measured twice.
+    pub(super) repeats: Vec<String>,
     /// Of each pool, in each scenario.
     pub(super) rounds: usize,
 }
@@ -82,20 +84,40 @@ pub(super) fn all(effort: Effort) -> Findings {
     let mut progress = Progress::new(chosen.len() + TOPICS.len());
     for scenario in chosen {
         let contenders = subjects_for(&scenario, effort);
-        let answers = step(&mut progress, scenario.name, || {
-            scenario.run(&contenders, findings.rounds, |_, _| {})
-        });
+        let measure = || scenario.run(&contenders, findings.rounds, |_, _| {});
+        let why =
+            |answers: &Answers| failures(&pools::figures(scenario.name, &answers.standings()));
+        let (answers, repeats) = step(&mut progress, scenario.name, || confirmed(measure, why));
         findings.add_pools(scenario, answers);
+        findings.repeats.extend(repeats);
     }
     for topic in TOPICS {
-        let measured = step(&mut progress, topic.name, || {
-            // Twice: if a child fails to start once, the machine can be the cause.
-            (topic.measure)(effort).or_else(|_| (topic.measure)(effort))
-        });
+        let why = |measured: &Measured<Chapter>| match measured {
+            Ok(chapter) => failures(&chapter.figures),
+            Err(why) => vec![format!("{} could not be measured: {why}", topic.name)],
+        };
+        let measure = || (topic.measure)(effort);
+        let (measured, repeats) = step(&mut progress, topic.name, || confirmed(measure, why));
         findings.add_children(topic, measured);
+        findings.repeats.extend(repeats);
     }
     progress.clear();
     findings
+}
+
+/// Measures once more if something failed, since the machine can be the cause, and says what it was. The second result
+/// counts, whatever it is.
+fn confirmed<T>(measure: impl Fn() -> T, why: impl Fn(&T) -> Vec<String>) -> (T, Vec<String>) {
+    let first = measure();
+    let failed = why(&first);
+    if failed.is_empty() {
+        return (first, failed);
+    }
+    (measure(), failed)
+}
+
+fn failures(figures: &[Figure]) -> Vec<String> {
+    figures.iter().filter_map(Figure::failure).collect()
 }
 
 /// A shell starts background programs with SIGINT ignored, and children inherit that. Some trees are
@@ -160,7 +182,22 @@ const QUICK_DIVISOR: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use super::ignores_interrupt;
+    use std::cell::Cell;
+
+    use super::{confirmed, ignores_interrupt};
+
+    #[test]
+    fn the_second_result_counts_if_the_first_one_failed() {
+        let numbers = Cell::new(0);
+        let next = || {
+            numbers.set(numbers.get() + 1);
+            numbers.get()
+        };
+        let fails_below =
+            |least| move |number: &i32| vec![format!("{number}"); usize::from(*number < least)];
+        assert_eq!(confirmed(next, fails_below(1)), (1, vec![]));
+        assert_eq!(confirmed(next, fails_below(9)), (3, vec!["2".to_owned()]));
+    }
 
     #[test]
     fn an_ignored_interrupt_is_seen_in_the_mask() {

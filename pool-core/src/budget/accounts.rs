@@ -13,7 +13,8 @@
 //!
 //! Members that only want spare connections come after all that want one for a caller, and no
 //! connection is reclaimed for them: otherwise two pools could take the same permit from each other
-//! for ever without a caller.
+//! for ever without a caller. For the same reason a spare connection must fit beside all others with what one of
+//! its member weighs, unless it is reserved: otherwise it would be closed for the weight of all, and opened again.
 //!
 //! # Invariants
 //!
@@ -190,6 +191,7 @@ impl<H: Clone> Accounts<H> {
             asked_at: Time::default(),
             turn: 0,
             weight: 0,
+            weight_of_one: 0,
             reclaimed: 0,
             handle: None,
         };
@@ -312,9 +314,13 @@ impl<H: Clone> Accounts<H> {
         self.change(key, |account| account.stuck -= 1);
     }
 
-    /// The connections of a member weigh this much more than before.
-    pub(super) fn weigh(&mut self, key: MemberKey, change: i128) {
-        self.change(key, |account| account.weight += change);
+    /// The connections of a member weigh this much more than before, and the heaviest of them this much, if
+    /// that is known.
+    pub(super) fn weigh(&mut self, key: MemberKey, change: i128, of_one: Option<u64>) {
+        self.change(key, |account| {
+            account.weight += change;
+            account.weight_of_one = of_one.unwrap_or(account.weight_of_one);
+        });
     }
 
     /// By how much all connections together weigh more than they may.
@@ -324,6 +330,13 @@ impl<H: Clone> Accounts<H> {
             None => 0,
         };
         u64::try_from(excess.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// What the connections of members that have left weigh: all of them are on their way out.
+    pub(super) fn weight_of_left(&self) -> u64 {
+        let left = self.iter().filter(|account| account.handle.is_none());
+        let weight: i128 = left.map(|account| account.weight).sum();
+        u64::try_from(weight.max(0)).unwrap_or(u64::MAX)
     }
 
     /// All connections together weigh as much as they may, so none is opened.
@@ -412,7 +425,8 @@ impl<H: Clone> Accounts<H> {
             return None;
         }
         let asking = self.askers.iter().map(|key| (*key, self.account(*key)));
-        let able = asking.filter(|(_, account)| self.has_room_for(account));
+        let able = asking
+            .filter(|(_, account)| self.has_room_for(account) && self.can_carry_another(account));
         let (key, _) = able.min_by(|(_, one), (_, other)| one.precedence(other))?;
         Some(key)
     }
@@ -420,6 +434,18 @@ impl<H: Clone> Accounts<H> {
     fn has_room_for(&self, account: &Account<H>) -> bool {
         let has_reserve = account.slots < account.entitlement.reserved;
         self.totals.slots < self.limit && (has_reserve || self.totals.committed < self.limit)
+    }
+
+    /// Whether another connection of the member fits, by its weight, beside all others. It need not if a caller
+    /// waits for it, or if it is reserved.
+    fn can_carry_another(&self, account: &Account<H>) -> bool {
+        let is_reserved = account.slots < account.entitlement.reserved;
+        match self.max_weight {
+            Some(max) if account.demand.callers == 0 && !is_reserved => {
+                self.totals.weight + i128::from(account.weight_of_one) <= i128::from(max)
+            }
+            _ => true,
+        }
     }
 
     /// How many connections are to be given up for those that ask, including those that already are on

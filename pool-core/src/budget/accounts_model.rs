@@ -84,6 +84,8 @@ struct NaiveMember {
     open: usize,
     /// What its open connections weigh.
     weights: Vec<u64>,
+    /// What one of them weighed when it was weighed last.
+    weighed_last: u64,
     granted: usize,
     /// When the first of these was granted.
     granted_at: u64,
@@ -149,9 +151,12 @@ impl Naive {
             && self.slots() < self.limit
             && self.weight() < MAX_WEIGHT
         {
-            let is_free_for_all = self.committed() < self.limit;
+            let (is_free_for_all, weight) = (self.committed() < self.limit, self.weight());
             let able = self.members.iter_mut().filter(|member| {
-                member.asks() && (is_free_for_all || member.slots() < member.reserved)
+                let is_reserved = member.slots() < member.reserved;
+                let fits = weight + member.weighed_last <= MAX_WEIGHT;
+                let may_have = is_free_for_all && (member.callers > 0 || fits);
+                member.asks() && (is_reserved || may_have)
             });
             let need = |member: &NaiveMember| {
                 (
@@ -292,7 +297,8 @@ impl Rig {
                     && let Some(present) = member.weights.get_mut(place)
                 {
                     let before = std::mem::replace(present, weight);
-                    accounts.weigh(key, i128::from(weight) - i128::from(before));
+                    member.weighed_last = weight;
+                    accounts.weigh(key, i128::from(weight) - i128::from(before), Some(weight));
                 }
             }
         }

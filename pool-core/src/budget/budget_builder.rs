@@ -50,7 +50,8 @@ impl BudgetBuilder {
     ///
     /// Default `None`: without limit, since only the program knows what its machine can spare. As long
     /// as they weigh as much or more, no pool opens another one, and idle connections are closed for
-    /// pools that wait. If they weigh more, idle ones are closed
+    /// pools that wait. A spare connection, for `min_idle`, is opened only if it fits beside the others with what the
+    /// heaviest of its pool weighed last, unless it is reserved. If they weigh more, idle ones are closed
     /// ([`Overweight`](crate::CloseReason::Overweight)), those of the heaviest pool first; if none is
     /// left, the heaviest connection of the heaviest pool is closed when it is returned, one in each
     /// [`weigh_interval`](crate::Builder::weigh_interval). Worst case: the connections weigh more by

@@ -10,9 +10,10 @@ use std::sync::Arc as StdArc;
 use std::time::Duration;
 
 use crate::budget::accounts::{Demand, Entitlement, MemberKey};
-use crate::budget::budget::{Budget, SharedBudget};
+use crate::budget::budget::Budget;
 use crate::budget::member::Member;
 use crate::budget::pressure::{Allotment, Claim};
+use crate::budget::shared_budget::SharedBudget;
 use crate::error::BuildError;
 use crate::foreign::drop_quietly;
 use crate::sync::Arc;
@@ -132,10 +133,11 @@ impl Membership {
         None
     }
 
-    /// The connections of the pool weigh this much more than before.
-    pub(crate) fn weigh(&self, change: i128) {
+    /// The connections of the pool weigh this much more than before, and the heaviest of them this much, if that
+    /// is known.
+    pub(crate) fn weigh(&self, change: i128, of_one: Option<u64>) {
         let mut accounts = self.budget.accounts.lock();
-        accounts.weigh(self.key, change);
+        accounts.weigh(self.key, change, of_one);
         let is_heavy = accounts.is_heavy();
         self.budget.finish(accounts, None);
         if is_heavy {

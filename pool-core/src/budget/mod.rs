@@ -19,6 +19,7 @@ mod member;
 mod membership;
 mod pressure;
 mod seen_idle;
+mod shared_budget;
 
 pub(crate) use accounts::Demand;
 pub use budget::Budget;

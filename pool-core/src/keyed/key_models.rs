@@ -78,7 +78,7 @@ impl Rest for ModelRest {
 fn one_key() -> Table {
     let mut table = KeyTable::new(1);
     let now = Instant::now();
-    table.begin(&0).expect("it is empty");
+    table.begin(&0, 0).expect("it is empty");
     let pool = ModelPool(Arc::new(Mutex::new(ModelStore::default())));
     let inserted = table.insert(&0, StdArc::new(pool), None, now);
     drop(inserted.expect("it has its place"));

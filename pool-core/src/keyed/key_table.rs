@@ -5,8 +5,9 @@
 //! Keys stand in a ring. When the table is full, the ring turns until it finds a key that has no lease,
 //! no waiter, no handle, and was not used since the last turn. If there is none, the first takes its place
 //! that is only used no more. So a flood of new keys replaces keys that are not used, each at the cost of a
-//! few looks, and never one at work. A new key looks at [`PROBES_MAX`] keys at most, and the next one goes on
-//! from there: each look takes the lock of a store, while all callers of other keys wait.
+//! few looks, and never one at work. A new key looks at [`PROBES_MAX`] keys at a time: each look takes the lock of a
+//! store, while all callers of other keys wait. If all of them are in use, it goes on in the next critical section, once
+//! around the ring.
 //!
 //! A key that is dropped while its connects fail leaves a record of its failures. A pool that is made
 //! for it later waits out the same delay.
@@ -109,9 +110,18 @@ pub(super) enum NoPlace {
 pub(super) enum Begun<E> {
     /// Nothing: it has a pool by now.
     Present(Arc<E>),
+    /// It looked at so many keys in all, which are in use, and goes on when others had the lock.
+    Looking(usize),
     /// It has a place. Its pool is to be made with these failures, then
     /// [inserted](KeyTable::insert) or [given up](KeyTable::give_up).
     Build(Option<FailureRecord>),
+}
+
+/// Whether there is room for one more key.
+enum Room {
+    Free,
+    /// Not among as many keys.
+    Looking(usize),
 }
 
 /// What became of a new entry.
@@ -214,8 +224,8 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         std::mem::replace(&mut self.removed, Removed::nothing())
     }
 
-    /// Gives a key a place, unless it has one.
-    pub(super) fn begin(&mut self, key: &K) -> Result<Begun<E>, NoPlace> {
+    /// Gives a key a place, unless it has one. It has looked at so many keys before.
+    pub(super) fn begin(&mut self, key: &K, looked: usize) -> Result<Begun<E>, NoPlace> {
         if self.is_closed {
             return Err(NoPlace::Closed);
         }
@@ -225,7 +235,9 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         if let Some(builders) = self.building.get_mut(key) {
             *builders += 1;
         } else {
-            self.make_room()?;
+            if let Room::Looking(looked) = self.make_room(looked)? {
+                return Ok(Begun::Looking(looked));
+            }
             self.building.insert(key.clone(), 1);
         }
         Ok(Begun::Build(self.failures.get(key).cloned()))
@@ -285,7 +297,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
 
     /// Makes room for one more key, if there is none: drops the first that is not in use and was not used
     /// since the last turn, or else the first that is not in use.
-    fn make_room(&mut self) -> Result<(), NoPlace> {
+    fn make_room(&mut self, mut looked: usize) -> Result<Room, NoPlace> {
         self.forget_ended(LOOKS_PER_KEY);
         if self.left.len() >= self.max_keys {
             self.forget_ended(self.left.len());
@@ -294,10 +306,13 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
             return Err(self.full());
         }
         if self.places() < self.max_keys {
-            return Ok(());
+            return Ok(Room::Free);
         }
         let mut unused = None;
-        for _ in 0..self.ring.len().min(PROBES_MAX) {
+        for _ in 0..PROBES_MAX {
+            if looked >= self.ring.len() {
+                break;
+            }
             let Some((key, number)) = self.ring.pop_front() else {
                 break;
             };
@@ -314,7 +329,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
                 self.removed.keys.push(key);
                 // Order: outside of the lock. It is foreign code.
                 self.removed.keys.extend(unused);
-                return Ok(());
+                return Ok(Room::Free);
             }
             // The next sweep must not miss that use.
             record.was_used |= is_free;
@@ -322,12 +337,18 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
                 unused = Some(key.clone());
             }
             self.ring.push_back((key, number));
+            looked += 1;
         }
-        let unused = unused.ok_or_else(|| self.full())?;
+        let Some(unused) = unused else {
+            return match looked < self.ring.len() {
+                true => Ok(Room::Looking(looked)),
+                false => Err(self.full()),
+            };
+        };
         self.remove(&unused);
         self.removed.keys.push(unused);
         self.drop_stale_turns();
-        Ok(())
+        Ok(Room::Free)
     }
 
     fn full(&mut self) -> NoPlace {
@@ -504,5 +525,5 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
 /// sooner than keys are dropped.
 const LOOKS_PER_KEY: usize = 2;
 
-/// How many keys a new key looks at for one that is not in use.
+/// How many keys a new key looks at in one critical section for one that is not in use.
 pub(super) const PROBES_MAX: usize = 128;

@@ -186,7 +186,8 @@ impl Rig {
     /// Begins to make a pool. `None` if the key has one, or got no place.
     fn begin(&mut self, key: u8) -> Option<()> {
         let (is_present, is_full) = (self.keys.contains_key(&key), self.is_full());
-        match self.table.begin(&key) {
+        match self.table.begin(&key, 0) {
+            Ok(Begun::Looking(looked)) => panic!("all keys were looked at, not {looked}"),
             Ok(Begun::Present(pool)) => {
                 assert!(is_present && !self.is_closed);
                 self.entered.push((key, pool));
@@ -215,7 +216,7 @@ impl Rig {
             return;
         }
         for _ in 1..callers {
-            let begun = self.table.begin(&key).expect("it has a place");
+            let begun = self.table.begin(&key, 0).expect("it has a place");
             assert!(matches!(begun, Begun::Build(_)), "nobody has made it yet");
         }
         // Order: what gave up its place is gone before.
@@ -294,7 +295,7 @@ fn a_key_that_is_made_twice_has_one_place() {
     rig.apply(&Op::Enter(1));
     rig.apply(&Op::Enter(3));
     for _ in 0..2 {
-        assert!(matches!(rig.table.begin(&2), Ok(Begun::Build(None))));
+        assert!(matches!(rig.table.begin(&2, 0), Ok(Begun::Build(None))));
     }
     let insert = |rig: &mut Rig| {
         let inserted = rig.table.insert(&2, Arc::default(), None, rig.now);
@@ -303,12 +304,12 @@ fn a_key_that_is_made_twice_has_one_place() {
     insert(&mut rig);
     // The others are in use, and this one is still being made.
     assert!(matches!(
-        rig.table.begin(&4),
+        rig.table.begin(&4, 0),
         Err(NoPlace::Full { keys: MAX_KEYS, .. })
     ));
     rig.table.evict(&2);
     assert!(matches!(
-        rig.table.begin(&4),
+        rig.table.begin(&4, 0),
         Err(NoPlace::Full { keys: MAX_KEYS, .. })
     ));
     insert(&mut rig);
@@ -324,7 +325,7 @@ fn new_key_looks_at_a_bounded_number_of_keys_in_use() {
     let mut table = KeyTable::<usize, Pool>::new(KEYS);
     let mut all = Vec::new();
     for key in 0..KEYS {
-        assert!(matches!(table.begin(&key), Ok(Begun::Build(None))));
+        assert!(matches!(table.begin(&key, 0), Ok(Begun::Build(None))));
         let pool = Arc::<Pool>::default();
         pool.0.works.store(true, Relaxed);
         all.push(Arc::clone(&pool.0));
@@ -332,16 +333,30 @@ fn new_key_looks_at_a_bounded_number_of_keys_in_use() {
         drop(inserted.expect("it has a place"));
     }
     let looks = || all.iter().map(|one| one.looks.load(Relaxed)).sum::<u64>();
-    let before = looks();
-    assert!(matches!(table.begin(&KEYS), Err(NoPlace::Full { .. })));
-    assert_eq!(looks() - before, PROBES_MAX as u64);
-    // Those that come next look at the others.
+    let mut looked = 0;
+    let look = |table: &mut KeyTable<usize, Pool>, looked| {
+        let before = looks();
+        let begun = table.begin(&KEYS, looked);
+        assert!(
+            looks() - before <= PROBES_MAX as u64,
+            "in one critical section"
+        );
+        begun
+    };
+    let full = loop {
+        match look(&mut table, looked) {
+            Ok(Begun::Looking(so_far)) => looked = so_far,
+            begun => break begun,
+        }
+    };
+    assert!(matches!(full, Err(NoPlace::Full { .. })));
+    assert_eq!(looks(), KEYS as u64, "once each");
+    // The last that it looks at, wherever it begins.
     all[KEYS - 1].works.store(false, Relaxed);
-    let mut refused = 0;
-    while table.begin(&KEYS).is_err() {
-        refused += 1;
+    looked = 0;
+    while let Ok(Begun::Looking(so_far)) = look(&mut table, looked) {
+        looked = so_far;
     }
-    assert!(refused <= KEYS.div_ceil(PROBES_MAX), "{refused}");
     assert!(table.get(&(KEYS - 1)).is_none());
     table.take_removed().drop_all();
 }

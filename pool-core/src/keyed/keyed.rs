@@ -103,6 +103,22 @@ impl<K, T: Send + 'static, L: Lends<T>> Clone for Keyed<K, T, L> {
     }
 }
 
+/// A reference that keeps no pool open.
+pub(super) struct WeakKeyed<K, T: Send + 'static, L: Lends<T>>(Weak<SharedKeys<K, T, L>>);
+
+impl<K, T: Send + 'static, L: Lends<T>> WeakKeyed<K, T, L> {
+    pub(super) fn upgrade(&self) -> Option<Keyed<K, T, L>> {
+        let shared = self.0.upgrade()?;
+        Some(Keyed { shared })
+    }
+}
+
+impl<K, T: Send + 'static, L: Lends<T>> Keyed<K, T, L> {
+    pub(super) fn downgrade(&self) -> WeakKeyed<K, T, L> {
+        WeakKeyed(StdArc::downgrade(&self.shared))
+    }
+}
+
 impl<K, T, L> Keyed<K, T, L>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -157,10 +173,14 @@ where
     #[cold]
     fn make(&self, key: &K) -> Result<StdArc<Entry<T, L>>, KeyedAcquireError> {
         let shared = &*self.shared;
-        let begun = shared.change(|table| table.begin(key));
-        let failures = match begun.map_err(|no_place| self.refusal(no_place))? {
-            Begun::Present(entry) => return Ok(entry),
-            Begun::Build(failures) => failures,
+        let mut looked = 0;
+        let failures = loop {
+            let begun = shared.change(|table| table.begin(key, looked));
+            match begun.map_err(|no_place| self.refusal(no_place))? {
+                Begun::Present(entry) => return Ok(entry),
+                Begun::Looking(so_far) => looked = so_far,
+                Begun::Build(failures) => break failures,
+            }
         };
         // Outside of the lock, so two callers can make a pool of the same key. One of them is dropped, and
         // has opened nothing, or closes it.

@@ -17,6 +17,8 @@ use crate::lease::PooledConnection;
 use crate::status::{CloseReport, PoolStatus};
 use crate::store::Exclusive;
 use crate::wait::{Patience, draw};
+#[cfg(not(loom))]
+use crate::weak::WeakPool;
 
 /// A [`ConnectionPool`](crate::ConnectionPool) for each key, made by a function of the key when it is
 /// first used.
@@ -152,6 +154,13 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, T: Send + 'static> KeyedPool<
     pub fn handle(&self, key: &K) -> Result<KeyHandle<T>, KeyedAcquireError> {
         let entry = self.keyed.enter(key)?;
         Ok(KeyHandle { entry })
+    }
+
+    /// A reference that keeps no pool open.
+    #[cfg(not(loom))]
+    pub fn downgrade(&self) -> WeakPool<Self> {
+        let keyed = self.keyed.downgrade();
+        WeakPool::new(move || keyed.upgrade().map(|keyed| Self { keyed }))
     }
 
     /// How many keys there are, and the sum of their pools.

@@ -16,6 +16,8 @@ use crate::shared_pool::{AcquireShared, SharedLease};
 use crate::status::{CloseReport, PoolStatus};
 use crate::store::Multiplexed;
 use crate::wait::{Patience, draw};
+#[cfg(not(loom))]
+use crate::weak::WeakPool;
 
 /// A [`SharedPool`](crate::SharedPool) for each key: as a [`KeyedPool`](crate::KeyedPool), with connections
 /// that serve many callers at once.
@@ -133,6 +135,13 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, T: Send + Sync + 'static> Key
     pub fn handle(&self, key: &K) -> Result<SharedKeyHandle<T>, KeyedAcquireError> {
         let entry = self.keyed.enter(key)?;
         Ok(SharedKeyHandle { entry })
+    }
+
+    /// A reference that keeps no pool open.
+    #[cfg(not(loom))]
+    pub fn downgrade(&self) -> WeakPool<Self> {
+        let keyed = self.keyed.downgrade();
+        WeakPool::new(move || keyed.upgrade().map(|keyed| Self { keyed }))
     }
 
     /// How many keys there are, and the sum of their pools.

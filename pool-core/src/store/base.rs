@@ -6,6 +6,7 @@ use crate::budget::Allotment;
 use crate::event::EventKind;
 use crate::store::adaptive::TargetLearner;
 use crate::store::goals::Goals;
+use crate::store::heavy_pause::HeavyPause;
 use crate::store::need::NeedHistory;
 use crate::store::pacer::Pacer;
 use crate::store::queue::WaitQueue;
@@ -69,6 +70,7 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     /// The connections are being weighed.
     pub(super) is_weighing: bool,
     pub(super) next_weighing: Time,
+    pub(super) heavy_pause: HeavyPause,
     pub(super) slots: Slots,
     /// All open connections, if they are shared.
     pub(super) shared: Vec<(SlotKey, C)>,
@@ -103,6 +105,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             total_weight: 0,
             is_weighing: false,
             next_weighing: Time::default(),
+            heavy_pause: HeavyPause::default(),
             shared: Vec::new(),
             need: NeedHistory::default(),
             learner: learner(&limits.sharing),
@@ -131,15 +134,20 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
-    /// Serves the waiters that may be served now, at the end of a critical section, and gives up what
-    /// the budget wants of the rest. Returns the waker of the first waiter that was served, to be woken after
-    /// unlocking.
+    /// Serves the waiters that may be served now, and gives up what the budget wants of the rest.
     #[inline]
-    pub(crate) fn take_served(&mut self) -> Option<Waker> {
+    pub(crate) fn settle(&mut self) {
         L::serve_waiters(self);
         if self.is_pressed() {
             self.give_up_idle();
         }
+    }
+
+    /// Does so at the end of a critical section. Returns the waker of the first waiter that was served, to be woken after
+    /// unlocking.
+    #[inline]
+    pub(crate) fn take_served(&mut self) -> Option<Waker> {
+        self.settle();
         if self.asked > 0 {
             self.watch_demand();
         }

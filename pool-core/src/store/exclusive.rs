@@ -127,8 +127,9 @@ impl Lending for Exclusive {
     }
 
     fn shrink<C: Send + 'static>(store: &mut Store<C, Self>) {
-        let serving = store.slots.serving();
-        let surplus = serving.saturating_sub(store.limits.max_size);
+        // A connect in flight does not count: it may fail. If there is no room for its connection once it is
+        // open, that one is closed.
+        let surplus = store.slots.open().saturating_sub(store.limits.max_size);
         let unused = surplus.min(store.idle.len());
         for (key, connection) in store.idle.drain(..unused).collect::<Vec<_>>() {
             store.retire(key, connection, CloseReason::Shrunk);
@@ -420,7 +421,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             Some(CloseReason::PoolClosed)
         } else if record.close_reason.is_some() {
             record.close_reason
-        } else if self.slots.exceeds(self.limits.max_size) {
+        } else if self.slots.has_no_room_for(key, self.limits.max_size) {
             Some(CloseReason::Shrunk)
         } else if record.expires <= self.tick {
             Some(CloseReason::Lifetime)

@@ -28,6 +28,7 @@ mod effects;
 mod exclusive;
 mod goal_waits;
 mod goals;
+mod heavy_pause;
 mod idle_order;
 mod lending;
 mod life;

@@ -17,6 +17,8 @@ pub(crate) struct Opening {
     pub(crate) id: ConnectionId,
     /// One more than the number of failed rounds before it.
     pub(crate) attempt: u32,
+    /// After how long it is late.
+    pub(crate) patience: Duration,
 }
 
 /// A lifetime is shortened by a random part of up to one in this many, so that connections that were
@@ -36,7 +38,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             return None;
         }
         // When it is late is found by a sweep, and the pool may be quiet by then.
-        self.set_alarm(now.after(self.connect_patience()));
+        let patience = self.connect_patience();
+        self.set_alarm(now.after(patience));
         let id = ConnectionId::from_u64(self.next_connection);
         self.next_connection += 1;
         let key = self
@@ -48,6 +51,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             key,
             id,
             attempt: self.pacer.round(now).saturating_add(1),
+            patience,
         })
     }
 
@@ -157,7 +161,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     }
 
     /// After how long the next connect to begin would be late.
-    pub(crate) fn connect_patience(&self) -> Duration {
+    pub(super) fn connect_patience(&self) -> Duration {
         self.pacer.patience(self.slots.late(State::Opening))
     }
 }

@@ -15,7 +15,8 @@
 //! `spread`.
 //!
 //! A connection that is *suspected* to hang is not lent until that is cleared. Another one is opened
-//! beside it. If there is no room for both, the suspect is marked for close.
+//! beside it. If there is no room for both, the suspect is closed after its last lease. If it is cleared before
+//! that, the newest connection is.
 //!
 //! # Invariants
 //!
@@ -114,6 +115,9 @@ impl Lending for Multiplexed {
 
     fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         store.need.may_have_outgoing = true;
+        if !store.slots.get(key).is_suspected {
+            store.close_surplus_replacement(key);
+        }
         store.act_on_share(key);
         store.kick();
     }
@@ -453,7 +457,10 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
         match record.close_reason.or(record.superseded) {
             Some(reason) if !self.is_in_service(record) => self.retire_share(key, reason),
-            _ => self.update_unused_state(key),
+            _ => {
+                self.update_unused_state(key);
+                self.close_surplus_suspect(key);
+            }
         }
     }
 

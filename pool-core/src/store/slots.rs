@@ -104,6 +104,8 @@ pub(crate) struct SlotRecord {
     /// What it weighed last.
     pub(crate) weight: u64,
     pub(crate) last_weighing: LastWeighing,
+    /// Whether it weighed more than `max_weight` when it was weighed for the first time.
+    pub(crate) was_heavy_when_new: Option<bool>,
     /// Why it was killed.
     pub(crate) kill_cause: Option<Overweight>,
 }
@@ -155,6 +157,7 @@ impl SlotRecord {
             vitals: None,
             weight: 0,
             last_weighing: LastWeighing::NotYet,
+            was_heavy_when_new: None,
             kill_cause: None,
         }
     }
@@ -373,11 +376,14 @@ impl Slots {
         self.count(State::Opening) + self.open()
     }
 
-    /// Whether more than `limit` connections can still serve a waiter.
+    /// Whether more than `limit` connections are open, this one included, which may just have been opened.
     #[inline]
-    pub(crate) const fn exceeds(&self, limit: usize) -> bool {
+    pub(crate) fn has_no_room_for(&self, key: SlotKey, limit: usize) -> bool {
         // The table never shrinks, so while it is short its length suffices.
-        self.table.len() > limit && self.serving() > limit
+        self.table.len() > limit && {
+            let is_new = self.get(key).state == State::Opening;
+            self.open() + usize::from(is_new) > limit
+        }
     }
 
     /// All connections that are open and not being closed.

@@ -42,21 +42,40 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         if !self.slots.get(key).is_proof {
             self.close_oldest_superseded();
         }
-        self.close_surplus_suspect();
+        for key in self.shared_keys() {
+            self.close_surplus_suspect(key);
+        }
     }
 
-    /// Gives up a suspected connection if there are too many with the one that was just opened.
-    fn close_surplus_suspect(&mut self) {
-        let open = |record: &&SlotRecord| record.close_reason.is_none();
-        if self.shared_records().filter(open).count() <= self.limits.max_size {
+    /// Closes a suspected connection without leases if its replacement is open and there is no room for both.
+    pub(super) fn close_surplus_suspect(&mut self, key: SlotKey) {
+        let is_kept = |record: &SlotRecord| record.close_reason.is_none();
+        let record = self.slots.get(key);
+        if record.is_suspected
+            && record.is_unused()
+            && is_kept(record)
+            && self.shared_records().filter(|it| is_kept(it)).count() > self.limits.max_size
+        {
+            self.retire_share(key, CloseReason::Evicted);
+        }
+    }
+
+    /// A suspicion was cleared. If there is no room for its replacement any more, that one is closed after its last
+    /// lease: a connection that was only slow must not be lost, and callers may need what is in it.
+    pub(super) fn close_surplus_replacement(&mut self, cleared: SlotKey) {
+        // A proof takes the place of another one once it is checked.
+        let is_lent = |record: &SlotRecord| record.takes_leases() && !record.is_proof;
+        if self.shared_records().filter(|it| is_lent(it)).count() <= self.limits.max_size {
             return;
         }
-        let suspects = self.shared.iter().filter_map(|(key, _)| {
+        let lent = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
-            (record.close_reason.is_none() && record.is_suspected).then_some((record.id, *key))
+            let rank = (record.superseded.is_some(), *key != cleared, record.id);
+            is_lent(record).then_some((rank, *key))
         });
-        if let Some((_, key)) = suspects.min_by_key(|(id, _)| *id) {
-            self.mark_for_close(key, CloseReason::Evicted);
+        // One that is to be replaced anyway, or the newest.
+        if let Some((_, key)) = lent.max_by_key(|(rank, _)| *rank) {
+            self.mark_for_close(key, CloseReason::Shrunk);
             self.act_on_share(key);
         }
     }
@@ -178,15 +197,16 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         Time::NEVER
     }
 
-    /// How many connections will be open soon, beside those that are. Callers must not
-    /// wait for those that the budget does not grant.
+    /// How many connections will be open soon, beside those that are. Callers must not wait for those that the
+    /// budget does not grant, nor longer than one connect takes: not for connects that begin after those that are in flight.
     pub(super) fn connects_coming(&self) -> usize {
         let opening = self.slots.on_time(State::Opening);
         if self.is_closed || self.is_refused_by_budget() || self.tick < self.pacer.not_before() {
             return opening;
         }
         let room = Multiplexed::size_limit(self).saturating_sub(self.slots.len());
-        self.shares_wanted(0).min(opening + room).max(opening)
+        let coming = self.shares_wanted(0).min(opening + room);
+        coming.min(self.limits.max_connecting).max(opening)
     }
 
     /// How many connections the callers need beside those that are open.

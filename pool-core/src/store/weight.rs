@@ -7,6 +7,10 @@
 //! call has ended. If there is no weight, the one before counts. A connection above `max_weight` is not lent again: it is
 //! closed when it is returned, or replaced if it is shared. One above `kill_weight` is ended now.
 //!
+//! If a connection is above `max_weight` when it is weighed for the first time, so will be its replacement. Then one is
+//! replaced after the other, each after twice the time, until a new one is lighter. Otherwise connections would be opened
+//! and closed for ever, without getting lighter. They are lent meanwhile, since this limit must refuse nobody.
+//!
 //! # Invariants
 //!
 //! `total_weight` is the sum of the weights of all slots. A slot weighs what it last weighed until it is
@@ -15,6 +19,7 @@
 use crate::budget::Allotment;
 use crate::event::EventKind;
 use crate::id::{CloseReason, ConnectionId};
+use crate::store::heavy_pause::HeavyPause;
 use crate::store::slots::SlotRecord;
 use crate::store::{
     Errand, Lending, SlotKey, State, Store, VitalsHandle, Weighable, Weight, WeightReading,
@@ -30,6 +35,8 @@ pub(crate) struct Weighing {
     pub(crate) kills: Vec<(VitalsHandle, Overweight)>,
     /// By how much the pool is heavier than before.
     pub(crate) change: i128,
+    /// What the heaviest connection weighs, if any could be weighed.
+    pub(crate) heaviest: Option<u64>,
 }
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {
@@ -110,10 +117,23 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             let before = std::mem::replace(&mut record.weight, weight);
             self.total_weight = self.total_weight - u128::from(before) + u128::from(weight);
             weighing.change += i128::from(weight) - i128::from(before);
-            let kill = self.judge_weight(reading.key, reading.id, weight);
+            weighing.heaviest = weighing.heaviest.max(Some(weight));
+            self.note_first_weight(reading.key, weight);
+            let kill = self.judge_weight(reading.key, reading.id, weight, now);
             weighing.kills.extend(kill);
         }
         weighing
+    }
+
+    fn note_first_weight(&mut self, key: SlotKey, weight: u64) {
+        let is_heavy = self.limits.max_weight.is_some_and(|limit| weight > limit);
+        let record = self.slots.get_mut(key);
+        if record.was_heavy_when_new.is_none() {
+            record.was_heavy_when_new = Some(is_heavy);
+            if !is_heavy {
+                self.heavy_pause = HeavyPause::default();
+            }
+        }
     }
 
     fn judge_weight(
@@ -121,6 +141,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         key: SlotKey,
         id: ConnectionId,
         weight: u64,
+        now: Time,
     ) -> Option<(VitalsHandle, Overweight)> {
         let record = self.slots.get_mut(key);
         if let Some(limit) = self.limits.kill_weight.filter(|limit| weight > *limit)
@@ -134,15 +155,21 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             L::killed(self, key);
             return vitals.map(|vitals| (vitals, cause));
         }
-        let is_news = !self.slots.get(key).is_outgoing();
-        if let Some(limit) = self
-            .limits
-            .max_weight
-            .filter(|limit| is_news && weight > *limit)
-        {
-            self.log(EventKind::Overweight { id, weight, limit });
-            L::overweight(self, key);
+        let limit = self.limits.max_weight.filter(|limit| weight > *limit)?;
+        let record = self.slots.get(key);
+        if record.is_outgoing() {
+            return None;
         }
+        if record.was_heavy_when_new == Some(true) {
+            if now < self.heavy_pause.ends {
+                return None;
+            }
+            if self.heavy_pause.begin(self.limits.weigh_interval, now) {
+                self.log(EventKind::HeavyWhenNew { id, weight, limit });
+            }
+        }
+        self.log(EventKind::Overweight { id, weight, limit });
+        L::overweight(self, key);
         None
     }
 
@@ -183,9 +210,14 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         shed
     }
 
-    /// The heaviest connection that callers have is not lent again. Returns whether there was one.
+    /// The heaviest connection is not lent again, though callers have it. Returns whether there was one. Idle
+    /// ones that are reserved are kept: they would be opened again.
     pub(crate) fn shed_leased(&mut self) -> bool {
-        let Some(key) = self.heaviest(|record| record.is_open() && !record.is_outgoing()) else {
+        let reserved = self.allotment.as_ref().map_or(0, Allotment::reserved);
+        let keeps_idle = self.slots.count(State::Idle) <= reserved;
+        let is_kept = |record: &SlotRecord| keeps_idle && record.state() == State::Idle;
+        let stays = |record: &SlotRecord| record.is_open() && !record.is_outgoing();
+        let Some(key) = self.heaviest(|record| stays(record) && !is_kept(record)) else {
             return false;
         };
         self.log_overweight(key);

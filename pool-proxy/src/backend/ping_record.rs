@@ -1,40 +1,45 @@
 //! Whether the children of a key answer pings.
 //!
 //! The protocol demands an answer, but some servers give none. A child that leaves a ping unanswered is closed, since
-//! it may hang. When two in a row did that, pings say nothing about this server: its further children are not pinged,
-//! or each would be closed when it was idle for a while. If one of them hangs, the first request that passes its
-//! deadline shows it.
+//! it may hang. When two did that, and none of the key ever answered one, pings say nothing about this server: its
+//! further children are not pinged, or each would be closed when it was idle for a while. If one of them hangs, the
+//! first request that passes its deadline shows it.
 
 use std::error::Error;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pool_core::CheckError;
 use pool_stdio::RpcError;
 
-/// How the latest pings of a key's children went.
+/// How the pings of a key's children went.
 #[derive(Debug, Default)]
 pub(super) struct PingRecord {
-    unanswered_in_a_row: AtomicU32,
+    /// By any of them, ever: then one that gives no answer hangs.
+    was_answered: AtomicBool,
+    unanswered: AtomicU32,
 }
 
 impl PingRecord {
     /// Whether a ping says nothing about a child.
     pub(super) fn is_useless(&self) -> bool {
-        self.unanswered_in_a_row.load(Ordering::Relaxed) >= UNANSWERED_MAX
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        unanswered >= UNANSWERED_MAX && !self.was_answered.load(Ordering::Relaxed)
     }
 
     /// A child was checked by a ping. Returns whether pings have become useless by that.
     pub(super) fn note(&self, outcome: &Result<(), CheckError>) -> bool {
         match outcome {
-            Ok(()) => self.unanswered_in_a_row.store(0, Ordering::Relaxed),
-            Err(error) if is_unanswered(error) => {
-                let before = self.unanswered_in_a_row.fetch_add(1, Ordering::Relaxed);
-                return before + 1 == UNANSWERED_MAX;
-            }
+            Ok(()) => self.was_answered.store(true, Ordering::Relaxed),
+            Err(error) if is_unanswered(error) => return self.note_unanswered(),
             // It has ended, which says nothing about pings.
             Err(_) => {}
         }
         false
+    }
+
+    fn note_unanswered(&self) -> bool {
+        let before = self.unanswered.fetch_add(1, Ordering::Relaxed);
+        before + 1 == UNANSWERED_MAX && self.is_useless()
     }
 }
 
@@ -50,20 +55,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_begins_the_count_anew_and_another_failure_does_not_count() {
+    fn two_without_an_answer_make_pings_useless_and_an_ended_child_does_not_count() {
         let record = PingRecord::default();
         let ended = || {
-            let error = RpcError::Cancelled {
+            Err(CheckError::new(RpcError::Cancelled {
                 fate: pool_stdio::Fate::NotSent,
-            };
-            Err(CheckError::new(error))
+            }))
         };
         for _ in 0..UNANSWERED_MAX {
             assert!(!record.note(&ended()));
         }
-        assert!(!record.is_useless(), "they have ended");
-        record.unanswered_in_a_row.store(1, Ordering::Relaxed);
+        assert!(!record.note_unanswered() && !record.is_useless());
+        assert!(record.note_unanswered(), "it is told once");
+        assert!(!record.note_unanswered());
+        assert!(record.is_useless());
+    }
+
+    #[test]
+    fn where_a_child_has_answered_once_those_that_do_not_hang() {
+        let record = PingRecord::default();
         assert!(!record.note(&Ok(())));
-        assert_eq!(record.unanswered_in_a_row.load(Ordering::Relaxed), 0);
+        for _ in 0..=UNANSWERED_MAX {
+            assert!(!record.note_unanswered());
+        }
+        assert!(!record.is_useless());
     }
 }

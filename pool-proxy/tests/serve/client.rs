@@ -107,6 +107,21 @@ impl Client {
         self.send(Method::POST, message.to_string()).await
     }
 
+    /// Sends a message until it is told that the server starts: on a busy machine the start may not have begun when the
+    /// client has waited long enough.
+    pub(crate) async fn told_of_a_start(&self, message: &Value) {
+        loop {
+            let mut reply = self.post(message).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+            let text = reply.text().await;
+            if text.contains("starting") {
+                assert_eq!(reply.headers["retry-after"], "5");
+                return;
+            }
+            assert!(text.contains("busy"), "{text}");
+        }
+    }
+
     /// Sends a request of the protocol, and takes its reply.
     pub(crate) async fn ask(&self, id: impl Into<Value>, method: &str, params: Value) -> Value {
         let mut reply = self.post(&request(id, method, params)).await;

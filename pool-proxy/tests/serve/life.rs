@@ -209,12 +209,8 @@ fn callers_of_a_server_that_is_busy_or_starts_are_told_so() {
         let command = "['sh', '-c', 'while read -r line; do :; done']";
         let slow = format!("[servers.slow]\ncommand = {command}\nsharing = 'shared'\n");
         let proxy = Proxy::configured(&format!("{slow}wait_timeout = '50ms'\n"));
-        let mut reply = Client::new(proxy.address).post(&initialize(NEWEST)).await;
-        assert_eq!(
-            (reply.status.as_u16(), &reply.headers["retry-after"]),
-            (503, &"5".parse().unwrap())
-        );
-        assert!(reply.text().await.contains("starting"));
+        let client = Client::new(proxy.address);
+        client.told_of_a_start(&initialize(NEWEST)).await;
 
         // It waits for longer than a silent answer takes to become a stream, and still has a status.
         let proxy = Proxy::configured(&format!("{slow}wait_timeout = '5200ms'\n"));
@@ -235,12 +231,8 @@ fn a_caller_whose_own_limit_ends_while_the_server_starts_is_told_that_it_starts(
             // It answers nothing before it is told to.
             let config = legacy(&beacon, &lines).replace("env = {", "env = { GATED = 'yes',");
             let proxy = Proxy::configured(&config);
-            let call = tool(1, "quick", json!({}));
-            let mut reply = Client::new(proxy.address).post(&call).await;
-            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-            let text = reply.text().await;
-            assert!(text.contains("starting"), "{sharing}: {text}");
-            assert_eq!(reply.headers["retry-after"], "5", "{sharing}");
+            let client = Client::new(proxy.address);
+            client.told_of_a_start(&tool(1, "quick", json!({}))).await;
         }
     });
 }

@@ -18,7 +18,7 @@ const OVERDUE: Duration = Duration::from_secs(1);
 #[test]
 fn no_more_children_start_at_a_time_than_are_allowed_and_each_client_gets_its_own() {
     run(async {
-        for sharing in ["session", "shared"] {
+        for sharing in ["session", "shared", "request"] {
             while !the_third_start_waits(sharing).await {}
         }
     });

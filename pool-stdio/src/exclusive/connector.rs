@@ -211,10 +211,10 @@ impl<C: Codec> StdioConnector<C> {
     /// Makes a dirty connection clean again, when it is returned to its pool, by a question whose
     /// answer tells that the child has answered everything before it.
     ///
-    /// `message` makes the question for a number that is different each time, and `is_answer` says
-    /// whether a frame is the answer to the question of this number. Frames before it are dropped.
-    /// The answer must hold the number: an answer that fits another number too is refused, since
-    /// it may answer the question of a caller.
+    /// `message` makes the question for a number, and `is_answer` says whether a frame is the answer to
+    /// the question of this number. Frames before it are dropped. The number is a random one below 2⁵³
+    /// each time, so no caller can ask the same question first. The answer must hold the number: an
+    /// answer that fits another number too is refused, since it may answer the question of a caller.
     ///
     /// So a cancelled request costs the rest of its reply and not the child. The pool's
     /// [`reset_timeout`](pool_core::Builder::reset_timeout) limits the wait; a child that does not
@@ -229,7 +229,7 @@ impl<C: Codec> StdioConnector<C> {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let slow = CommandSpec::new("sh").args(["-c", "while read n; do sleep 0.1; echo $n; done"]);
+    /// let slow = CommandSpec::new("sh").args(["-c", "while read n; do sleep 0.5; echo $n; done"]);
     /// let connector = StdioConnector::new(slow)?
     ///     .quiet_token(|number| format!("token {number}"), |number, line| {
     ///         line.bytes == format!("token {number}")

@@ -31,7 +31,7 @@ use tokio_util::codec::Encoder;
 
 use super::account::{Account, ReplyLength};
 use super::fault::Fault;
-use super::quiet_token::{QuietToken, TokenAnswer};
+use super::quiet_token::{QuietToken, TokenAnswer, token_number};
 use super::settings::{ExchangeSettings, StrayPolicy};
 use super::wire::Wire;
 use crate::codec::Codec;
@@ -57,8 +57,6 @@ pub(super) struct ExclusiveExchange<C: Codec> {
     met: Option<Fault>,
     /// A reply was read since this was asked last.
     has_just_answered: AtomicBool,
-    /// The number of the next quiet token.
-    next_token: u64,
 }
 
 /// Says whether a frame is the last one of its reply.
@@ -84,7 +82,6 @@ impl<C: Codec> ExclusiveExchange<C> {
             has_exited: false,
             met: None,
             has_just_answered: AtomicBool::new(false),
-            next_token: 0,
         }
     }
 
@@ -184,8 +181,7 @@ impl<C: Codec> ExclusiveExchange<C> {
         };
         // The rest of a message that was cancelled comes first.
         let mut outcome = poll_fn(|cx| self.poll_send(cx)).await;
-        let number = self.next_token;
-        self.next_token += 1;
+        let number = token_number();
         if outcome.is_ok() {
             outcome = self.put_token(&token, number);
         }

@@ -1,6 +1,8 @@
 //! A question whose answer tells that a child has answered everything before it.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
 
 use bytes::BytesMut;
 use pool_core::BoxError;
@@ -60,6 +62,13 @@ impl<C: Codec> QuietToken<C> {
             TokenAnswer::Yes
         }
     }
+}
+
+/// A number for a token. No caller can guess it: a caller that asked for the same token would have its answer
+/// taken for ours, and ours would reach the next caller. It is below 2⁵³, so that a child that counts in
+/// floating point keeps every digit.
+pub(super) fn token_number() -> u64 {
+    RandomState::new().hash_one(()) >> 11
 }
 
 impl<C: Codec> fmt::Debug for QuietToken<C> {

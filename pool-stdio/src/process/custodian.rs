@@ -171,7 +171,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
         loop {
             self.wait(&mut ready);
             let now = sys::clock_now();
-            let mut touched = self.take_messages(now);
+            let mut touched = self.take_messages(now, ready.contains(&WAKER_TOKEN));
             touched.extend(self.serve(now, &ready));
             touched.extend(self.ask(now));
             touched.extend(self.take_dues(now));
@@ -205,9 +205,11 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
     }
 
     /// Returns whose ladders may go on.
-    fn take_messages(&mut self, now: Instant) -> BTreeSet<ChildId> {
-        // Order: reset before the mailbox is emptied, or a message could lie there unread.
-        self.custodian.waker.reset();
+    fn take_messages(&mut self, now: Instant, was_woken: bool) -> BTreeSet<ChildId> {
+        if was_woken {
+            // Order: reset before the mailbox is emptied, or a message could lie there unread.
+            self.custodian.waker.reset();
+        }
         let messages = std::mem::take(&mut *lock(&self.custodian.mailbox));
         let mut touched = BTreeSet::new();
         for message in messages {

@@ -11,7 +11,7 @@ use super::framing::{Frame, join, splice};
 use super::link::Link;
 use super::note_queue::{NoteSink, Notes};
 use super::notifications::Progress;
-use super::protocol::{Protocol, is_cancel, subscription_ids};
+use super::protocol::{Protocol, is_cancel, is_method, subscription_ids};
 use super::reply::{ErrorObject, Reply};
 use super::scan::{DEPTH_MAX, Elements, Envelope, Malformed, MessageKind, Span};
 use super::state::CallDetails;
@@ -144,6 +144,7 @@ impl Client {
             self.rewritten(&Bytes::from(message), call, None, spans)?
         };
         request.details.notes.is_subscription = self.protocol.subscribes(method);
+        request.details.is_initialize = method == "initialize";
         Ok(request)
     }
 
@@ -190,6 +191,7 @@ impl Client {
         let tokens = self.protocol.request_tokens(message, envelope);
         let mut request = self.rewritten(message, call, Some(id), tokens)?;
         request.client_id.is_subscription = self.protocol.is_subscription(message, envelope);
+        request.details.is_initialize = is_method(message, envelope, "initialize");
         Ok(request)
     }
 

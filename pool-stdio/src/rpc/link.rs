@@ -356,8 +356,10 @@ impl Link {
         let next = self.numbers.load(Ordering::Relaxed);
         let was_suspected = state.is_suspected();
         let (fate, given_up) = state.give_up(call, why, taken_back.is_some(), next);
-        let cancel = given_up.is_owed.then(|| self.cancel_frame(call)).flatten();
-        let mut driver = cancel.and_then(|mut frame| self.push_now(&mut state, &mut frame));
+        let cancel = given_up.wants_cancel.then(|| self.cancel_frame(call));
+        let cancel = cancel.flatten();
+        let is_told = cancel.is_some_and(|mut frame| self.push_now(&mut state, &mut frame));
+        let mut driver = is_told.then(|| state.driver_to_wake()).flatten();
         let is_new_suspect = !was_suspected && state.is_suspected();
         if is_new_suspect {
             // The driver pings the child, and ends it in time.
@@ -408,7 +410,8 @@ impl Link {
         }
         let unclaimed = state.deliver(replies, issued, wakers);
         let ended_loads = state.take_ended_loads();
-        let wants_ping = !ended_loads.is_empty() && state.wants_ping();
+        // The answer to a ping ends what was given up before that ping, and not what was since.
+        let wants_ping = state.wants_ping();
         drop(state);
         drop(ended_loads);
         if wants_ping {

@@ -4,6 +4,11 @@
 //! request that was given up is kept, and the pool sees the load. It ends with the late reply. In MCP, where
 //! what was cancelled has no reply, it also ends when the child answers something that was asked later:
 //! then it has read the cancel. The owner of the lease waits no longer than `hang_after` for either.
+//!
+//! # Invariants
+//!
+//! 1. When a load begins, all others have an owner that still waits. So there are no more of them than
+//!    leases, however many requests a child has never answered.
 
 use tokio::sync::oneshot;
 
@@ -20,9 +25,9 @@ pub(super) struct Loads {
 #[derive(Debug)]
 pub(super) struct Load {
     call: CallId,
-    /// A reply to this call, or to a later one, ends it.
+    /// A reply to this call, or to a later one, ends it. The greatest number if only its own reply does.
     ends_with: CallId,
-    _owner: oneshot::Sender<()>,
+    owner: oneshot::Sender<()>,
 }
 
 /// Resolves, to an error, when the load ends.
@@ -31,11 +36,13 @@ pub(super) type LoadEnd = oneshot::Receiver<()>;
 impl Loads {
     /// A request was given up that the child may work on.
     pub(super) fn begin(&mut self, call: CallId, ends_with: CallId) -> LoadEnd {
+        // One whose owner waits no more wakes nobody when it is dropped.
+        self.all.retain(|load| !load.owner.is_closed());
         let (owner, end) = oneshot::channel();
         self.all.push(Load {
             call,
             ends_with,
-            _owner: owner,
+            owner,
         });
         end
     }
@@ -52,6 +59,16 @@ impl Loads {
 
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Whether the answer to a ping would end one.
+    pub(super) fn wants_answer(&self) -> bool {
+        self.all.iter().any(|load| load.ends_with < CallId::MAX)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 }
 

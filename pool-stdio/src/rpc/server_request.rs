@@ -124,7 +124,8 @@ impl Responder {
         let Some(handler) = &self.handler else {
             return Some(reply_text(&id, self.default_answer(&request).as_deref()));
         };
-        if self.requests.len() >= RUNNING_MAX {
+        // Those that were cancelled count until their tasks have ended: they are freed only then.
+        if self.running.len() >= RUNNING_MAX {
             return Some(too_many(&id));
         }
         let handler = Arc::clone(handler);
@@ -194,3 +195,48 @@ impl fmt::Debug for Responder {
 
 /// Requests of one child that are answered at the same time. Each is a task.
 const RUNNING_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(number: usize) -> ServerRequest {
+        let message = format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"m"}}"#);
+        let envelope = Envelope::of(message.as_bytes()).unwrap();
+        let origin = Origin {
+            connection_id: ConnectionId::from_u64(0),
+            pid: 0,
+        };
+        ServerRequest::new(message.into(), &envelope, origin).unwrap()
+    }
+
+    #[tokio::test]
+    async fn questions_that_are_cancelled_at_once_are_no_more_tasks_than_others() {
+        let handler: Arc<RequestHandler> = Arc::new(|_| Box::pin(std::future::pending()));
+        let mut responder = Responder::new(Some(handler), Protocol::Mcp);
+        // Nothing else runs meanwhile, as while the connection's task reads them.
+        let mut refused = 0;
+        for number in 0..2000 {
+            let question = question(number);
+            let id = question.id().clone();
+            match responder.take(question) {
+                Some(_) => refused += 1,
+                None => assert!(responder.cancel(&id)),
+            }
+        }
+        assert_eq!((responder.running.len(), refused), (64, 2000 - 64));
+        // There is room again as soon as they have ended.
+        std::future::poll_fn(|cx| {
+            assert!(
+                responder.poll_answer(cx).is_pending(),
+                "they have no answer"
+            );
+            match responder.running.is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        assert!(responder.take(question(2000)).is_none());
+    }
+}

@@ -59,6 +59,8 @@ pub(super) struct CallDetails {
     pub(super) tokens: Vec<(u64, Bytes)>,
     /// The call is a ping: the child does no work for it.
     pub(super) is_ping: bool,
+    /// The call is `initialize`, which must not be cancelled.
+    pub(super) is_initialize: bool,
     /// The waker of the task that awaits the reply, if it will poll for the reply only when woken.
     pub(super) waker: Option<Waker>,
     pub(super) deadline: Option<Instant>,
@@ -175,6 +177,7 @@ impl LinkState {
             waker: details.waker,
             deadline: details.deadline,
             is_ping: details.is_ping,
+            is_initialize: details.is_initialize,
             reads_before: self.suspicion.reads(),
         };
         self.table.begin(call, new);
@@ -274,6 +277,11 @@ impl LinkState {
         (fate, given_up)
     }
 
+    /// The client of a call that goes on has cancelled it. Returns whether the child is to be told.
+    pub(super) fn cancel(&mut self, call: CallId) -> bool {
+        self.table.cancel(call)
+    }
+
     /// Hands replies to their calls. The wakers of these calls are added to `wakers`. Numbers below
     /// `issued` have been used. Returns how many replies belong to no call.
     pub(super) fn deliver(
@@ -326,9 +334,10 @@ impl LinkState {
         std::mem::take(&mut self.ended_loads)
     }
 
-    /// Whether the child should be asked something, so that its answer ends what counts as load.
+    /// Whether the child should be asked something, so that its answer ends what counts as load. Not while it owes an
+    /// answer to that, or it would be asked for each request that is given up.
     pub(super) fn wants_ping(&self) -> bool {
-        !self.loads.is_empty() && !self.table.is_pinged() && self.is_open()
+        self.loads.wants_answer() && !self.table.is_pinged() && self.is_open()
     }
 
     /// Something was read.
@@ -429,6 +438,11 @@ impl LinkState {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn loads(&self) -> usize {
+        self.loads.len()
+    }
+
     pub(super) fn strays(&self) -> Vec<Fragment> {
         self.strays.iter().cloned().collect()
     }
@@ -479,7 +493,7 @@ impl LinkState {
     }
 
     /// Notes that a ping was sent that nobody awaits.
-    pub(super) const fn note_unawaited_ping(&mut self, ping: CallId) {
+    pub(super) fn note_unawaited_ping(&mut self, ping: CallId) {
         self.table.note_unawaited_ping(ping);
     }
 

@@ -44,6 +44,8 @@ pub(super) enum UnclaimedReply {
 pub(super) struct GivenUp {
     /// Whether its reply can still come.
     pub(super) is_owed: bool,
+    /// Whether the child is to be told.
+    pub(super) wants_cancel: bool,
     pub(super) is_ping: bool,
     /// How many reads had happened when it began.
     pub(super) reads_before: u64,
@@ -83,7 +85,8 @@ pub(super) struct Table {
     calls: HashMap<CallId, CallEntry, BuildHasherDefault<NumberHasher>>,
     tokens: BTreeMap<u64, Token>,
     tombstones: BTreeSet<CallId>,
-    unawaited_ping: Option<CallId>,
+    /// Pings that nobody awaits, and that were not answered.
+    unawaited_pings: BTreeSet<CallId>,
     /// Calls without a reply.
     unanswered: usize,
     /// Where that number can be seen without a lock.
@@ -99,6 +102,8 @@ pub(super) struct NewCall {
     pub(super) deadline: Option<Instant>,
     /// The child does no work for it.
     pub(super) is_ping: bool,
+    /// It must not be cancelled.
+    pub(super) is_initialize: bool,
     /// How many reads had happened.
     pub(super) reads_before: u64,
 }
@@ -111,6 +116,8 @@ struct CallEntry {
     tokens: Vec<u64>,
     deadline: Option<Instant>,
     is_ping: bool,
+    /// Whether the child can be told to cancel it: it was not, and it may be.
+    can_cancel: bool,
     reads_before: u64,
 }
 
@@ -128,7 +135,7 @@ impl Table {
             calls: HashMap::default(),
             tokens: BTreeMap::new(),
             tombstones: BTreeSet::new(),
-            unawaited_ping: None,
+            unawaited_pings: BTreeSet::new(),
             unanswered: 0,
             signs,
         }
@@ -143,6 +150,7 @@ impl Table {
             tokens: Vec::new(),
             deadline: call.deadline,
             is_ping: call.is_ping,
+            can_cancel: !call.is_initialize,
             reads_before: call.reads_before,
         };
         self.set_unanswered(self.unanswered + 1);
@@ -159,8 +167,11 @@ impl Table {
     }
 
     /// Notes that a ping was sent that nobody awaits.
-    pub(super) const fn note_unawaited_ping(&mut self, id: CallId) {
-        self.unawaited_ping = Some(id);
+    pub(super) fn note_unawaited_ping(&mut self, id: CallId) {
+        self.unawaited_pings.insert(id);
+        if self.unawaited_pings.len() > UNAWAITED_PINGS_MAX {
+            self.unawaited_pings.pop_first();
+        }
     }
 
     /// Whether a call waits for its reply that the child works on: neither a ping nor a subscription. A
@@ -211,8 +222,9 @@ impl Table {
             }
             Some(_) if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
             Some(_) => Err(UnclaimedReply::Duplicate),
-            None if self.unawaited_ping == Some(id) => {
-                self.unawaited_ping = None;
+            None if self.unawaited_pings.remove(&id) => {
+                // A child that has left out an earlier one will not answer that any more.
+                self.unawaited_pings = self.unawaited_pings.split_off(&id);
                 Ok(None)
             }
             None if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
@@ -258,6 +270,7 @@ impl Table {
         }
         GivenUp {
             is_owed,
+            wants_cancel: is_owed && call.can_cancel,
             is_ping: call.is_ping,
             reads_before: call.reads_before,
             sink: call.notes.sink,
@@ -274,6 +287,7 @@ impl Table {
         call.outcome = Some(Err(why));
         let waker = call.waker.take();
         let (is_ping, reads_before) = (call.is_ping, call.reads_before);
+        let can_cancel = call.can_cancel;
         self.set_unanswered(self.unanswered - 1);
         // A child that cancelled a call itself sends no reply.
         let is_owed = match why {
@@ -286,11 +300,19 @@ impl Table {
         }
         GivenUp {
             is_owed,
+            wants_cancel: is_owed && can_cancel,
             is_ping,
             reads_before,
             sink: None,
             waker,
         }
+    }
+
+    /// The client of a call has cancelled it, and it goes on to its reply. Returns whether the child is to be told.
+    pub(super) fn cancel(&mut self, id: CallId) -> bool {
+        let call = self.calls.get_mut(&id);
+        let call = call.filter(|call| call.outcome.is_none());
+        call.is_some_and(|call| std::mem::take(&mut call.can_cancel))
     }
 
     /// Leaves a tombstone, so that the late reply is recognised.
@@ -373,8 +395,8 @@ impl Table {
     }
 
     /// Whether a ping was sent that nobody awaits, and is not answered.
-    pub(super) const fn is_pinged(&self) -> bool {
-        self.unawaited_ping.is_some()
+    pub(super) fn is_pinged(&self) -> bool {
+        !self.unawaited_pings.is_empty()
     }
 
     /// How many calls are not over.
@@ -414,6 +436,9 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// More would only distinguish more of the very late replies from duplicates.
 pub(super) const TOMBSTONES_MAX: usize = 1024;
+
+/// A child that never answers a ping is sent one for each suspicion. The answer to an older one would count as a duplicate.
+const UNAWAITED_PINGS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -166,14 +166,16 @@ fn what_outlives_its_root_is_left_alone_if_that_was_asked_for() {
 #[test]
 fn a_pipe_that_is_held_from_outside_is_given_up_and_told() {
     let mut driver = Driver::start();
-    for (name, script, drain) in [
-        ("silent", "sleep 1000", "idle"),
-        ("chatty", "while echo x; do :; done", "timedOut"),
+    // The other limit is out of reach, however late the machine is.
+    let far = 10_000_000;
+    for (name, script, drain, idle, limit) in [
+        ("silent", "sleep 1000", "idle", 60, far),
+        ("chatty", "while echo x; do :; done", "timedOut", far, 120),
     ] {
         let mut life_line = LifeLine::new();
         // Outside: in the scope `root` nothing but the root is.
         let script = format!("({}; echo; {script}) & read -r _", life_line.hold());
-        let ladder = json!({"drainIdleMs": 60, "drainTimeoutMs": 120});
+        let ladder = json!({"drainIdleMs": idle, "drainTimeoutMs": limit});
         driver.spawn_with(name, &script, json!({"scope": "root", "ladder": ladder}));
         life_line.expect(1);
         driver.call("cancel", json!({"child": name})).unwrap();
@@ -219,7 +221,7 @@ fn the_time_of_a_child_counts_until_everything_that_it_left_behind_has_ended() {
     let mut driver = Driver::start();
     let mut life_line = LifeLine::new();
     let script = format!("({}; exec sleep 1000) & exit 0", life_line.hold());
-    let more = json!({"timeoutMs": 300, "afterExit": "wait"});
+    let more = json!({"timeoutMs": 2_000, "afterExit": "wait"});
     driver.spawn_with("a", &script, more);
     life_line.expect(1);
     let end = driver.told("terminated", "a");
@@ -237,7 +239,7 @@ fn silence_on_one_stream_does_not_end_what_waits_for_credit_on_the_other() {
     let script = "(head -c 100000 /dev/zero; exec >&-; sleep 1000) & read -r _";
     let more = json!({
         "credit": {"stdout": 1}, "keep": {"bytesMax": 1_000},
-        "ladder": {"drainIdleMs": 30, "drainTimeoutMs": 10_000_000},
+        "ladder": {"drainIdleMs": 1_000, "drainTimeoutMs": 10_000_000},
     });
     driver.spawn_with("a", script, more);
     // It exits when the output waits: before that it is silent, for as long as `head` needs to start.
@@ -246,7 +248,7 @@ fn silence_on_one_stream_does_not_end_what_waits_for_credit_on_the_other() {
     driver.call("write", line).unwrap();
     driver.told("exit", "a");
     // Another child is ended for the same silence meanwhile.
-    let more = json!({"ladder": {"drainIdleMs": 100}});
+    let more = json!({"ladder": {"drainIdleMs": 1_200}});
     driver.spawn_with("b", "sleep 1000 & exit 0", more);
     driver.told("terminated", "b");
     let grant = json!({"child": "a", "stream": "stdout", "bytes": 1_000_000});

@@ -10,6 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
+use tokio::time::Instant;
+
+use crate::driver::OUTER_DEADLINE;
 
 /// A pipe that processes hold by `exec 9>PATH`.
 pub(crate) struct LifeLine {
@@ -45,7 +48,9 @@ impl LifeLine {
         // A pipe without writers reads as ended: it is tried until the first has come.
         let mut got = 0;
         let reader = self.reader.as_mut().unwrap();
+        let deadline = Instant::now() + OUTER_DEADLINE;
         while got < count {
+            assert!(Instant::now() < deadline, "{got} of {count} have come");
             match reader.read(&mut letters[got..]).unwrap() {
                 0 => thread::yield_now(),
                 read => got += read,

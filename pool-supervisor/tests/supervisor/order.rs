@@ -190,7 +190,7 @@ fn a_shutdown_is_answered_after_every_end_and_the_program_leaves() {
     );
     driver.told("output", "a");
     driver.told("output", "b");
-    let shutdown = driver.request("shutdown", json!({"graceMs": 200}));
+    let shutdown = driver.request("shutdown", json!({"graceMs": 2_000}));
     let refused = driver
         .call("spawn", spawn_params("c", "exit", json!({})))
         .unwrap_err();

@@ -116,9 +116,9 @@ impl Book {
             EventKind::Died { id } => self.doom(id, "it died", OPEN),
             EventKind::Killed { id, .. } => self.doom(id, "it was killed", OPEN),
             // A shared connection serves until it is replaced.
-            EventKind::Overweight { id, .. } | EventKind::Unweighed { id, .. } => {
-                self.stays(id, OPEN)
-            }
+            EventKind::Overweight { id, .. }
+            | EventKind::HeavyWhenNew { id, .. }
+            | EventKind::Unweighed { id, .. } => self.stays(id, OPEN),
             EventKind::Discarded { id } => self.doom(id, "it was discarded", &[SlotState::Leased]),
             EventKind::Expired { id } => self.doom(id, "it expired", OPEN),
             EventKind::Closing { id, reason } => self.closing(id, reason),

@@ -140,9 +140,16 @@ mod linux {
             let connector = StdioConnector::new(stage.spec(&Behaviour::echo()));
             connector.expect("the program is there")
         };
-        let outcome = chaos::play(connector(), connector(), plan).await;
-        println!("{outcome}");
-        outcome.assert_right();
+        // Once in three times is enough: other work of the machine can slow down one of the two pools.
+        for number in 1..=3 {
+            let outcome = chaos::play(connector(), connector(), plan).await;
+            println!("{outcome}");
+            outcome.assert_right();
+            if outcome.has_recovered() {
+                break;
+            }
+            assert!(number < 3, "the throughput does not come back");
+        }
         prints_the_same(before, &census).await && is_same
     }
 

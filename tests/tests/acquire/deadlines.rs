@@ -51,14 +51,26 @@ async fn slow_turns_of_the_runtime_do_not_stretch_a_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_proves_dead_does_not_change_the_deadline() {
+    // After so long it is served, and so long after that it is polled. At first no sweep has seen it.
+    for [served, polled] in [[5 * SECOND, Duration::ZERO], [Duration::ZERO, 20 * SECOND]] {
+        wait_beside_a_death(served, polled).await;
+    }
+}
+
+async fn wait_beside_a_death(served: Duration, polled: Duration) {
     let bed = Bed::new(1);
     let began = Instant::now();
     let lease = bed.lease().await;
     let mut waiter = HandPolled::waiting(bed.pool.acquire());
-    pass(5 * SECOND).await;
+    if !served.is_zero() {
+        pass(served).await;
+    }
     let dead = bed.fake.alive();
     drop(lease);
     bed.fake.set(Call::Connect, Answer::Manual);
+    if !polled.is_zero() {
+        pass(polled).await;
+    }
     for id in dead {
         bed.fake.kill(id);
     }

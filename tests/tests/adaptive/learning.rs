@@ -149,14 +149,60 @@ fn callers_that_come_by_chance_are_relieved() {
     assert!(trace.widest_after(0.0) <= 8);
 }
 
+/// Seven times as many requests come as one connection can serve.
 #[test]
 fn overload_is_noticed_though_the_load_grows_meanwhile() {
-    let callers = Callers::Open(700.0);
-    let scenario = Scenario::new("serial, overload", Peer::serial(RANDOM), callers).seconds(40);
-    let trace = run(&scenario);
-    let late: usize = trace.after(20.0).map(|sample| sample.leases).sum();
-    let mean = late / trace.after(20.0).count();
-    assert!(mean < 150, "{mean} leases on average");
+    // With 200 ms a first experiment that goes wrong by chance costs half a minute.
+    for (millis, limit, seeds_within) in
+        [(10, 12.0, 4), (50, 70.0, 4), (100, 60.0, 4), (200, 60.0, 2)]
+    {
+        let service = millis * MS;
+        let peer = Peer::serial(Service::Random(service));
+        let callers = Callers::Open(7.0 / service.as_secs_f64());
+        let scenario = Scenario::new("serial, overload", peer, callers).seconds(80);
+        let until = [1, 2, 3, 4].map(|seed| run(&scenario.seed(seed)).crowded_until(100));
+        let within = until.iter().filter(|until| **until < limit).count();
+        assert!(within >= seeds_within, "{millis} ms: {until:?}");
+    }
+}
+
+#[test]
+fn load_that_rises_is_no_reason_for_more_connections() {
+    for (millis, seconds) in [(50, 60), (200, 60), (1_000, 240)] {
+        let service = millis * MS;
+        let callers = Callers::Rising {
+            per_second: 64.0 / service.as_secs_f64(),
+            rise: 30 * SECOND,
+        };
+        let peer = Peer::multiplexing(Service::Random(service));
+        let scenario = Scenario::new("multiplexing, rising", peer, callers).seconds(seconds);
+        for seed in 1..=4 {
+            let trace = run(&scenario.seed(seed));
+            let mean = trace.mean_leased_after(f64::from(seconds) / 4.0);
+            assert!(mean < 1.3, "{millis} ms, seed {seed}: {mean:.1} on average");
+            let widest = trace.widest_after(0.0);
+            assert!(widest <= 2, "{millis} ms, seed {seed}: {widest}");
+        }
+    }
+}
+
+#[test]
+fn connections_that_come_and_go_are_multiplied_all_the_same() {
+    let service = 100 * MS;
+    let serial = Peer::serial(Service::Random(service));
+    let mut dying = serial;
+    dying.life = Some(20 * SECOND);
+    for (name, peer, max_uses) in [
+        ("serial, few uses", serial, Some(100)),
+        ("serial, dying", dying, None),
+    ] {
+        for seed in 1..=4 {
+            let mut scenario = Scenario::new(name, peer, Callers::Closed(16)).seed(seed);
+            scenario.max_uses = max_uses;
+            let rate = run(&scenario).rate_after(20.0);
+            assert!(rate >= 0.9 * 160.0, "{name}, seed {seed}: {rate:.0}/s");
+        }
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use pool_stdio::{Child, Children, CommandSpec, CountFailure, LadderTimes, Surviv
 use pool_testkit::census::Census;
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::{Beacon, OUTER_DEADLINE, Sighting, block_on, is_readable_within};
+use pool_tests::ended_host::HANG;
 
 /// The fixture program.
 pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_pool-fixture");
@@ -34,6 +35,9 @@ pub(crate) const NO_SURVIVORS: Survivors = if cfg!(pool_stdio_portable) {
 pub(crate) const BRIEF: Duration = Duration::from_millis(20);
 /// The grace of the rung that is meant to end the child: the child ends long before it is over.
 pub(crate) const AMPLE: Duration = OUTER_DEADLINE;
+
+/// How often a scene is played where the machine may be late.
+const PLAYS_MAX: usize = 5;
 
 /// One test: the children that it starts, their beacon, and the census.
 pub(crate) struct Scene {
@@ -154,7 +158,7 @@ impl Facts {
     /// Runs a command that plays a scene.
     #[track_caller]
     pub(crate) fn of(program: &str, words: &[&str]) -> Self {
-        let limit = OUTER_DEADLINE.as_secs().to_string();
+        let limit = HANG.as_secs().to_string();
         let mut command = std::process::Command::new("timeout");
         let output = command.arg(limit).arg(program).args(words).output();
         let output = output.expect("timeout is part of every system");
@@ -167,6 +171,24 @@ impl Facts {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
         }
+    }
+
+    /// As [`of`](Self::of), of the first of a few plays that is good, or of the last one: a busy machine is late at
+    /// times.
+    #[track_caller]
+    pub(crate) fn of_a_good_play(
+        program: &str,
+        words: &[&str],
+        is_good: impl Fn(&Self) -> bool,
+    ) -> Self {
+        let mut facts = Self::of(program, words);
+        for _ in 1..PLAYS_MAX {
+            if is_good(&facts) {
+                break;
+            }
+            facts = Self::of(program, words);
+        }
+        facts
     }
 
     /// All values of this name.

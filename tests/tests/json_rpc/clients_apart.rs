@@ -392,7 +392,14 @@ fn clients_of_children_that_crash_see_nothing_of_each_other_and_each_request_end
             }
             history(bed, seed, &mut endings).await;
         }
-        // All endings happen, so that all of them were checked.
-        assert!(seeds().count() < 3 || endings.len() == 7, "{endings:?}");
+        // All endings happen, so that all of them were checked. Which of them a history has depends on the machine, too.
+        let all = |endings: &Endings| seeds().count() < 3 || endings.len() == 7;
+        let mut more = (seeds().end..).take(20);
+        while !all(&endings)
+            && let Some(seed) = more.next()
+        {
+            history(bed, seed, &mut endings).await;
+        }
+        assert!(all(&endings), "{endings:?}");
     });
 }

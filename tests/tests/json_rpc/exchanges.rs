@@ -47,6 +47,7 @@ async fn held(pool: &Shared, exchange: &mut Exchange) {
     child.call::<Value>("ping", &()).await.unwrap();
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
 const HOLD: &str = r#"{"jsonrpc":"2.0","id":"h","method":"hold","params":["mine"]}"#;
 
 #[test]
@@ -92,7 +93,13 @@ fn a_detached_request_is_load_until_its_reply() {
 #[test]
 fn a_cancelled_request_is_load_until_its_child_has_read_that() {
     on_both_runtimes(async |bed| {
-        let pool = shared(bed);
+        // Only what the child says ends it.
+        let limits = RpcLimits {
+            hang_after: HOUR,
+            ..RpcLimits::default()
+        };
+        let connector = connector(bed, &server(), Protocol::Mcp).limits(limits);
+        let pool = eager(SharedPool::builder(connector)).build().unwrap();
         for limit in [None, Some(Duration::from_millis(50))] {
             let terms = limit.map_or(Terms::new(), |limit| Terms::new().within(limit));
             let mut exchange = begin(&pool, HOLD, &terms).await.unwrap();
@@ -115,7 +122,8 @@ fn a_cancelled_request_is_load_until_its_child_has_read_that() {
 fn a_cancelled_request_is_load_no_longer_than_a_child_may_be_silent() {
     on_both_runtimes(async |bed| {
         let limits = RpcLimits {
-            hang_after: Duration::from_millis(100),
+            // Long enough for a child on a busy machine to answer.
+            hang_after: Duration::from_secs(1),
             ..RpcLimits::default()
         };
         let connector = connector(bed, &server(), Protocol::Plain).limits(limits);
@@ -129,13 +137,28 @@ fn a_cancelled_request_is_load_no_longer_than_a_child_may_be_silent() {
             tokio::task::yield_now().await;
         }
         assert!(begun.elapsed() >= limits.hang_after);
-        // Its late reply ends it earlier.
+    });
+}
+
+#[test]
+fn a_cancelled_request_is_load_until_its_late_reply() {
+    on_both_runtimes(async |bed| {
+        let limits = RpcLimits {
+            hang_after: HOUR,
+            ..RpcLimits::default()
+        };
+        let connector = connector(bed, &server(), Protocol::Plain).limits(limits);
+        let pool = eager(SharedPool::builder(connector)).build().unwrap();
         let mut exchange = begin(&pool, HOLD, &Terms::new()).await.unwrap();
         held(&pool, &mut exchange).await;
-        let child = pool.acquire().await.unwrap();
         drop(exchange);
-        assert_eq!(child.call::<u32>("release", &()).await.unwrap(), 2);
+        let child = pool.acquire().await.unwrap();
+        assert_eq!(pool.status().leases, 2);
+        assert_eq!(child.call::<u32>("release", &()).await.unwrap(), 1);
         drop(child);
+        while pool.status().leases > 0 {
+            tokio::task::yield_now().await;
+        }
     });
 }
 

@@ -1,7 +1,7 @@
 //! A few children behind a shared pool serve many callers, whatever becomes of the children.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pool_core::{AcquireError, SharedBuilder, SharedPool};
@@ -10,7 +10,7 @@ use pool_tests::children::eager;
 use pool_tests::random::Chance;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::bed::{Bed, kill, on_both_runtimes};
 use crate::{AMPLE, connector, server};
@@ -87,11 +87,14 @@ const CALLERS: u64 = 256;
 const CHILDREN: usize = 4;
 const KILLING: Duration = Duration::from_millis(600);
 const KILL_EACH: Duration = Duration::from_millis(20);
+/// After that, on a machine where children that live so shortly answer nothing.
+const KILL_EACH_THEN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 struct Tally {
     answered: AtomicU64,
     failed: AtomicU64,
+    is_over: AtomicBool,
 }
 
 /// 256 callers, four children, one of which is killed fifty times a second.
@@ -100,18 +103,14 @@ fn calls_to_children_that_are_killed_at_random_end_right_or_with_an_error() {
     on_both_runtimes(async |bed| {
         let (pool, children) = pool(bed, |builder| builder.max_size(CHILDREN).target_leases(32));
         let tally = Arc::new(Tally::default());
-        let until = Instant::now() + KILLING;
         let mut callers = JoinSet::new();
         for caller in 0..CALLERS {
-            callers.spawn(ask(pool.clone(), Arc::clone(&tally), caller, until));
+            callers.spawn(ask(pool.clone(), Arc::clone(&tally), caller));
         }
-        destroy(&children, until).await;
+        destroy(&children, &tally).await;
         while let Some(ended) = callers.join_next().await {
             ended.expect("no caller has seen anything wrong");
         }
-        assert!(tally.answered.load(Ordering::Relaxed) > 0, "{tally:?}");
-        assert!(tally.failed.load(Ordering::Relaxed) > 0, "{tally:?}");
-
         // Afterwards it is as if nothing had been.
         for number in 0..CALLERS {
             let is_last_corpse = number < CHILDREN as u64;
@@ -124,13 +123,13 @@ fn calls_to_children_that_are_killed_at_random_end_right_or_with_an_error() {
     });
 }
 
-async fn ask(pool: Pool, tally: Arc<Tally>, caller: u64, until: Instant) {
+async fn ask(pool: Pool, tally: Arc<Tally>, caller: u64) {
     let chance = Chance {
         seed: 7,
         actor: caller,
     };
     for number in 0.. {
-        if Instant::now() >= until {
+        if tally.is_over.load(Ordering::Relaxed) {
             return;
         }
         let child = match pool.acquire().await {
@@ -167,16 +166,21 @@ async fn ask(pool: Pool, tally: Arc<Tally>, caller: u64, until: Instant) {
     }
 }
 
-async fn destroy(children: &Children, until: Instant) {
+/// Kills for a while, and until a call was answered and one has failed.
+async fn destroy(children: &Children, tally: &Tally) {
     let chance = Chance {
         seed: 7,
         actor: CALLERS,
     };
+    let until = Instant::now() + KILLING;
     for number in 0.. {
-        if Instant::now() >= until {
+        let is_longer = Instant::now() >= until;
+        let has_seen = |count: &AtomicU64| count.load(Ordering::Relaxed) > 0;
+        if is_longer && has_seen(&tally.answered) && has_seen(&tally.failed) {
+            tally.is_over.store(true, Ordering::Relaxed);
             return;
         }
-        sleep_until(Instant::now() + KILL_EACH).await;
+        sleep(if is_longer { KILL_EACH_THEN } else { KILL_EACH }).await;
         let pids = children.pids();
         if !pids.is_empty() {
             let which = chance.number(number) % pids.len() as u64;

@@ -1,4 +1,5 @@
-//! Children that hang in a pool: they are suspected, replaced and ended. Default settings, real time.
+//! Children that hang in a pool, or only work for long: they are suspected and replaced, and those that hang are ended. In
+//! real time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,13 +8,14 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use pool_core::SharedPool;
-use pool_stdio::{JsonRpcConnection, Protocol, RpcError};
+use pool_stdio::{CommandSpec, JsonRpcConnection, JsonRpcConnector, Protocol, RpcError, RpcLimits};
+use pool_tests::children::{Pulse, poll_times};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
 use crate::bed::{Bed, on_both_runtimes};
-use crate::{connector, server};
+use crate::{AMPLE, connector, server};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,17 +90,20 @@ async fn stopped_during_a_call_without_a_limit(bed: &Bed) -> Duration {
 #[test]
 fn a_stopped_child_is_gone_within_ten_seconds() {
     on_both_runtimes(async |bed| {
+        let pulse = Pulse::start();
         let (one, two, twenty, patient) = tokio::join!(
             stopped_at_one_call_each(bed, SECOND),
             stopped_at_one_call_each(bed, 2 * SECOND),
             stopped_at_one_call_each(bed, 20 * SECOND),
             stopped_during_a_call_without_a_limit(bed),
         );
+        let late = pulse.stop();
         for (time, failed) in [one, two, twenty] {
-            assert!(time < 10 * SECOND, "{time:?}");
+            assert!(time < 10 * SECOND + late, "{time:?}, {late:?} late");
             assert_eq!(failed, 1, "the first call is enough evidence");
         }
-        assert!(patient <= 10 * SECOND + SECOND / 2, "{patient:?}");
+        let limit = 10 * SECOND + SECOND / 2 + late;
+        assert!(patient <= limit, "{patient:?}, {late:?} late");
     });
 }
 
@@ -106,30 +111,109 @@ fn a_stopped_child_is_gone_within_ten_seconds() {
 fn callers_do_not_wait_for_one_of_two_children_that_hangs() {
     on_both_runtimes(async |bed| {
         let pool = pool(bed, 2);
-        let leases: Vec<_> = {
-            let mut leases = Vec::new();
-            for _ in 0..5 {
-                leases.push(pool.acquire().await.unwrap());
-            }
-            leases
-        };
-        let stopped = leases[0].process().pid();
+        let first = pool.acquire().await.unwrap();
+        let stopped = first.process().pid();
+        let mut leases = vec![first];
+        while leases.iter().all(|child| child.process().pid() == stopped) {
+            tokio::task::yield_now().await;
+            leases.push(pool.acquire().await.unwrap());
+        }
         drop(leases);
         signal(stopped, Signal::SIGSTOP);
-        let until = Instant::now() + 3 * SECOND;
         let mut callers = JoinSet::new();
         for _ in 0..8 {
             let pool = pool.clone();
             callers.spawn(async move {
-                let mut timeouts = 0;
-                while Instant::now() < until {
-                    timeouts += u32::from(ask(&pool).await.is_err());
+                let mut failed = 0;
+                for _ in 0..100 {
+                    failed += u32::from(ask(&pool).await.is_err());
                 }
-                timeouts
+                failed
             });
         }
-        let timeouts: u32 = callers.join_all().await.into_iter().sum();
-        assert!((1..=8).contains(&timeouts), "{timeouts} timeouts");
+        let failed = callers.join_all().await;
+        // Half of them go on meanwhile, and the others lose a call each.
+        let losers = failed.iter().filter(|calls| **calls > 0).count();
+        assert!((1..=4).contains(&losers), "{failed:?} of 100 calls failed");
+        assert!(failed.iter().all(|calls| *calls <= 1), "{failed:?}");
+    });
+}
+
+/// Answers all requests at once, but for `work`: then it says and answers nothing until it is told `go`.
+const WORKS_SILENTLY: &str = r#"
+while read -r line; do
+    case $line in
+        *'"method":"work"'*)
+            while read -r other; do
+                case $other in *'"method":"go"'*) break ;; esac
+            done ;;
+        *'"id":'*) ;;
+        *) continue ;;
+    esac
+    id=${line#*\"id\":}
+    echo '{"jsonrpc":"2.0","result":{},"id":'"${id%%[,\}]*}"'}'
+done"#;
+
+/// A pool of one child that works silently when it is told to.
+fn pool_of_one_silent_child(bed: &Bed, hang_after: Duration) -> SharedPool<JsonRpcConnection> {
+    let spec = CommandSpec::new("sh").args(["-c", WORKS_SILENTLY]);
+    let connector = JsonRpcConnector::new(spec, Protocol::Mcp).unwrap();
+    bed.note(connector.children());
+    let connector = connector.limits(RpcLimits {
+        hang_after,
+        ..RpcLimits::default()
+    });
+    let pool = SharedPool::builder(connector).max_size(1);
+    pool.target_leases(4).build().unwrap()
+}
+
+#[test]
+fn a_child_that_works_silently_within_its_limit_is_not_ended_though_it_was_replaced() {
+    on_both_runtimes(async |bed| {
+        let hang_after = Duration::from_millis(20);
+        for is_replacement_used in [false, true] {
+            let pool = pool_of_one_silent_child(bed, hang_after);
+            let worker = pool.acquire().await.unwrap();
+            let mut work = worker.call::<Value>("work", &()).within(AMPLE);
+            assert!(poll_times(&mut work, 1).await.is_none());
+            let replacement = loop {
+                let child = pool.acquire().await.unwrap();
+                if child.process().pid() != worker.process().pid() {
+                    break child;
+                }
+                let hasty = child.call::<Value>("echo", &()).within(hang_after / 2);
+                hasty.await.unwrap_err();
+            };
+            // For much longer than a child that hangs would live.
+            let begun = Instant::now();
+            while begun.elapsed() < 30 * hang_after {
+                let echo = replacement.call::<Value>("echo", &()).within(AMPLE);
+                echo.await.unwrap();
+            }
+            let kept = is_replacement_used.then_some(replacement);
+            worker.notify("go", &()).await.unwrap();
+            assert_eq!(work.await.unwrap(), json!({}));
+            let child = pool.acquire().await.unwrap();
+            assert_eq!(child.process().pid(), worker.process().pid());
+            child
+                .call::<Value>("echo", &())
+                .within(AMPLE)
+                .await
+                .unwrap();
+            if let Some(replacement) = kept {
+                let echo = replacement.call::<Value>("echo", &()).within(AMPLE);
+                echo.await.unwrap();
+            }
+            while pool.status().size() > 1 {
+                tokio::task::yield_now().await;
+            }
+            drop(worker);
+            child
+                .call::<Value>("echo", &())
+                .within(AMPLE)
+                .await
+                .unwrap();
+        }
     });
 }
 
@@ -146,11 +230,7 @@ fn a_suspect_that_goes_on_is_lent_again() {
         // It is not lent, and there is no room for another one.
         let waiting = pool.acquire();
         tokio::pin!(waiting);
-        assert!(
-            pool_tests::children::poll_times(&mut waiting, 1)
-                .await
-                .is_none()
-        );
+        assert!(poll_times(&mut waiting, 1).await.is_none());
         signal(first, Signal::SIGCONT);
         let child = waiting.await.unwrap();
         assert_eq!(child.process().pid(), first);

@@ -2,7 +2,10 @@
 
 use std::error::Error;
 
-use pool_core::{AcquireError, CloseReason, KeyedAcquireError};
+use pool_core::{
+    AcquireError, CloseReason, ConnectionPool, KeyedAcquireError, KeyedPool, KeyedSharedPool,
+    SharedPool, connector_fn,
+};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
 use pool_tests::bed::{HandPolled, MINUTE, SECOND, pass, quiesce};
@@ -137,6 +140,28 @@ async fn new_key_takes_the_place_of_one_that_is_not_in_use() {
     quiesce().await;
     drop(servers.lease("refused").await);
     servers.finish().await;
+}
+
+/// However many keys are in use that a new key looks at first.
+#[tokio::test(start_paused = true)]
+async fn no_new_key_is_refused_while_any_is_not_in_use() {
+    const KEYS: usize = 1_000;
+    const UNUSED: usize = 100;
+    let settings = |_: &usize| ConnectionPool::builder(connector_fn(async |_| Ok(())));
+    let pools = KeyedPool::builder(settings).max_keys(KEYS).build();
+    let pools = pools.expect("the settings are valid");
+    let handle = |key| pools.handle(&key).expect("there is room");
+    let mut held: Vec<_> = (0..KEYS - UNUSED).map(handle).collect();
+    for key in KEYS - UNUSED..KEYS {
+        drop(handle(key));
+    }
+    held.extend((KEYS..KEYS + UNUSED).map(handle));
+    let refused = pools.handle(&usize::MAX).expect_err("all are in use");
+    assert!(matches!(
+        refused,
+        KeyedAcquireError::TooManyKeys { keys: KEYS, .. }
+    ));
+    drop(held);
 }
 
 /// Its turn is not lost among those of keys that were dropped.
@@ -332,6 +357,31 @@ async fn drop_of_the_last_handle_closes_all_keys() {
     }
 }
 
+/// An observer of a key that holds a clone would keep all keys open for ever.
+#[tokio::test(start_paused = true)]
+async fn weak_reference_keeps_no_key_open() {
+    let servers = Servers::new(8);
+    let lease = servers.lease("a").await;
+    let fake = servers.fake("a");
+    let weak = servers.pools.downgrade();
+    let same = weak.upgrade().expect("it has a handle");
+    assert!(!same.status().total.is_closed);
+    drop((same, servers));
+    assert!(weak.upgrade().is_none(), "a lease is no handle");
+    drop(lease);
+    fake.until(|counts| counts.alive == 0).await;
+
+    let settings = |_: &u8| SharedPool::builder(connector_fn(async |_| Ok(())));
+    let pools = KeyedSharedPool::builder(settings).build();
+    let pools = pools.expect("the settings are valid");
+    let weak = pools.downgrade();
+    let lease = pools.acquire(&1).await.expect("it connects");
+    assert_eq!(weak.upgrade().expect("it has a handle").status().keys, 1);
+    drop(pools);
+    assert!(weak.upgrade().is_none(), "a lease is no handle");
+    drop(lease);
+}
+
 #[tokio::test(start_paused = true)]
 async fn timeout_names_the_key_and_the_budget() {
     let budget = budget(2);
@@ -365,9 +415,8 @@ async fn keys_share_a_budget_and_give_up_what_they_do_not_use() {
 
 #[tokio::test(start_paused = true)]
 async fn settings_that_are_not_valid_are_the_error_of_their_key() {
-    let pools = pool_core::KeyedPool::builder(|size: &usize| {
-        pool_core::ConnectionPool::builder(pool_core::connector_fn(async |_| Ok(())))
-            .max_size(*size)
+    let pools = KeyedPool::builder(|size: &usize| {
+        ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(*size)
     })
     .build()
     .expect("the keyed pool is valid");

@@ -121,6 +121,33 @@ async fn connection_that_was_being_opened_at_a_shrink_is_closed() {
     bed.finish().await;
 }
 
+/// A connect may fail, or hang as long as it may: what works is not closed in its favour.
+#[tokio::test(start_paused = true)]
+async fn shrinking_keeps_open_connections_and_closes_those_that_are_being_opened() {
+    let bed = Bed::new(4);
+    let mut leases = bed.leases(2).await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let waiting = [(); 2].map(|()| HandPolled::waiting(bed.pool.acquire()));
+    let connects = [
+        bed.fake.next(Call::Connect).await,
+        bed.fake.next(Call::Connect).await,
+    ];
+    drop(waiting);
+    leases.truncate(1);
+    bed.pool.resize(2).expect("the pool is open");
+    drop(leases);
+    quiesce().await;
+    assert_eq!((bed.pool.status().idle, bed.reasons()), (2, vec![]));
+    for connect in connects {
+        connect.succeed();
+    }
+    quiesce().await;
+    assert_eq!(bed.reasons(), [CloseReason::Shrunk; 2]);
+    let ids: Vec<_> = bed.fake.alive().iter().map(|id| id.as_u64()).collect();
+    assert_eq!(ids, [0, 1], "the old ones");
+    bed.finish().await;
+}
+
 /// Slow closes hold their slots under the smaller limit too.
 #[tokio::test(start_paused = true)]
 async fn closing_connections_count_after_a_shrink() {

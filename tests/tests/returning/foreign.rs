@@ -1,13 +1,15 @@
 //! Connectors, connections and wakers that panic, or that call the pool.
 
+use std::error::Error;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Wake, Waker};
 
 use pool_core::{
-    BoxError, BoxFuture, CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector,
-    EventKind, PooledConnection, async_trait,
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionPool,
+    Connector, Event, EventKind, Observer, PooledConnection, async_trait,
 };
 use pool_testkit::Call;
 use pool_testkit::ledger::Ledger;
@@ -309,4 +311,68 @@ async fn connection_whose_death_watch_panicked_is_closed_by_its_connector() {
     drop(pool.acquire_within(SECOND).await);
     pool.close(SECOND).await;
     assert!(closes.load(Ordering::Relaxed) > 0);
+}
+
+/// The cause of a failed reset, whose drop panics.
+#[derive(Debug)]
+struct CauseDropPanics;
+
+impl fmt::Display for CauseDropPanics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("told to fail")
+    }
+}
+
+impl Error for CauseDropPanics {}
+
+impl Drop for CauseDropPanics {
+    fn drop(&mut self) {
+        panic!("the drop of the cause was told to panic");
+    }
+}
+
+/// A connector whose resets fail so.
+struct ResetFails;
+
+#[async_trait]
+impl Connector for ResetFails {
+    type Connection = ();
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn needs_reset(&self, (): &()) -> bool {
+        true
+    }
+
+    async fn reset(&self, (): &mut ()) -> Result<(), CheckError> {
+        Err(CheckError::new(CauseDropPanics))
+    }
+}
+
+/// Counts closes by the events before them.
+#[derive(Default)]
+struct ClosingTold(AtomicUsize);
+
+impl Observer for ClosingTold {
+    fn on_event(&self, event: &Event) {
+        let is_closing = matches!(event.kind, EventKind::Closing { .. });
+        self.0.fetch_add(usize::from(is_closing), Ordering::Relaxed);
+    }
+}
+
+/// It is dropped with the event, after the observer has seen that.
+#[tokio::test(start_paused = true)]
+async fn cause_of_an_event_whose_drop_panics_keeps_no_later_event_from_the_observer() {
+    let observer = Arc::new(ClosingTold::default());
+    let told = Arc::clone(&observer);
+    let pool = ConnectionPool::builder(ResetFails)
+        .observer(observer)
+        .build();
+    let pool = pool.expect("the settings are valid");
+    drop(pool.acquire().await.expect("it connects"));
+    quiesce().await;
+    assert_eq!(pool.status().size(), 0, "it is closed");
+    assert_eq!(told.0.load(Ordering::Relaxed), 1);
 }

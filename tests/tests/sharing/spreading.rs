@@ -59,6 +59,58 @@ async fn each_connection_opened_for_a_queue_gets_its_share_of_it() {
     }
 }
 
+/// With `max_connecting` connects at a time, some connections come later than callers can wait.
+#[tokio::test(start_paused = true)]
+async fn no_caller_waits_for_a_connect_that_has_not_begun() {
+    const SLOW: Duration = Duration::from_secs(8);
+    let bed = SharedBed::with(16, |builder| {
+        let builder = builder.max_leases_per_connection(1024);
+        builder.target_leases(1).check_interval(None)
+    });
+    bed.fake.set(Call::Connect, Answer::After(SLOW));
+    // Slow connects are usual.
+    bed.pool.warm_up(16).await.expect("they connect");
+    for id in bed.fake.alive() {
+        bed.fake.kill(id);
+    }
+    let callers = [(); 64].map(|()| {
+        let pool = bed.pool.clone();
+        start(async move { pool.acquire().await })
+    });
+    let mut leases = Vec::new();
+    for caller in callers {
+        let acquired = caller.await.expect("no panic");
+        leases.push(acquired.expect("connections are open that can serve it"));
+    }
+    drop(leases);
+    bed.finish().await;
+}
+
+/// One that is late is not counted on.
+#[tokio::test(start_paused = true)]
+async fn connect_that_hangs_takes_no_share_of_the_queue() {
+    let bed = SharedBed::with(2, |builder| builder.target_leases(1));
+    bed.fake.queue(Call::Connect, [Answer::Never]);
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    pass(2 * SECOND).await;
+    drop(first.ready().expect("another one was opened beside it"));
+    drop(first);
+    for id in bed.fake.alive() {
+        bed.fake.kill(id);
+    }
+    quiesce().await;
+    assert_eq!(bed.pool.status().opening, 1, "it hangs");
+    let mut waiting = [(); 3].map(|()| HandPolled::waiting(bed.pool.acquire()));
+    quiesce().await;
+    let leases = waiting.each_mut().map(HandPolled::ready);
+    assert!(
+        leases.iter().all(Result::is_ok),
+        "one connection serves all"
+    );
+    drop((leases, waiting));
+    bed.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn lease_that_comes_home_serves_who_waits_for_a_connection_to_be_opened() {
     let bed = roomy(|builder| builder);

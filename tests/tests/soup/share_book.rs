@@ -119,6 +119,7 @@ impl ShareBook {
             | EventKind::ResetFailed { .. }
             | EventKind::Detached { .. }
             | EventKind::Overweight { .. }
+            | EventKind::HeavyWhenNew { .. }
             | EventKind::Killed { .. }
             | EventKind::Unweighed { .. }
             | EventKind::LeaseOverdue { .. }

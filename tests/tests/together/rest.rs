@@ -109,7 +109,8 @@ fn check_weight(pool: &Pool, conn: &Conn) -> Checked {
     })?;
     let is_to_go =
         pool.is_closed || conn.is_outgoing() || conn.superseded.is_some() || !conn.may_stay();
-    ensure(surely <= MAX_WEIGHT || is_to_go, || {
+    let is_kept = pool.keeps_heavy && conn.was_heavy_early;
+    ensure(surely <= MAX_WEIGHT || is_to_go || is_kept, || {
         format!("it is too heavy and stays: {conn:?}")
     })
 }

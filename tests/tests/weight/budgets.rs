@@ -4,7 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use pool_core::{AcquireError, Budget, BuildError, CloseReason, ConnectionPool, PooledConnection};
-use pool_testkit::connector::{FakeHandle, pair};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, FakeHandle, pair};
 use pool_tests::bed::{HandPolled, Lease, MINUTE, Pool, SECOND, TICK, Watchdog, pass, quiesce};
 
 struct Member {
@@ -14,8 +15,12 @@ struct Member {
 
 impl Member {
     fn new(name: &str, budget: &Budget) -> Self {
+        Self::with(name, budget, 0)
+    }
+
+    fn with(name: &str, budget: &Budget, min_idle: usize) -> Self {
         let (connector, fake) = pair();
-        let builder = ConnectionPool::builder(connector);
+        let builder = ConnectionPool::builder(connector).min_idle(min_idle);
         let pool = builder.name(name).max_size(8).budget(budget).build();
         let pool = pool.expect("the settings are valid");
         Self { pool, fake }
@@ -138,6 +143,50 @@ async fn nothing_is_opened_while_the_budget_is_too_heavy() {
     other.finish().await;
 }
 
+/// They would be closed for the weight of all, a second later.
+#[tokio::test(start_paused = true)]
+async fn spare_connections_that_do_not_fit_are_not_opened_again_and_again() {
+    const WEIGHT: u64 = 60;
+    let _watchdog = Watchdog::start();
+    let budget = budget(100);
+    let pools = ["one", "other"].map(|name| Member::with(name, &budget, 1));
+    for _ in 0..600 {
+        for Member { fake, .. } in &pools {
+            for id in fake.alive() {
+                fake.set_weight(id, WEIGHT);
+            }
+        }
+        pass(TICK).await;
+    }
+    let started = pools
+        .each_ref()
+        .map(|one| one.fake.counts().connect.started);
+    assert!(
+        started.iter().sum::<usize>() <= 4,
+        "{started:?} in a minute"
+    );
+    assert_eq!(budget.status().weight, WEIGHT);
+    // Callers are served as long as there is any room.
+    let leases = [
+        pools[0].leases(&[WEIGHT]).await,
+        pools[1].leases(&[WEIGHT]).await,
+    ];
+    drop(leases);
+    // When there is room for a spare one, it is opened.
+    weighing().await;
+    for Member { fake, .. } in &pools {
+        for id in fake.alive() {
+            fake.set_weight(id, WEIGHT / 3);
+        }
+    }
+    weighing().await;
+    let idle = pools.each_ref().map(|one| one.pool.status().idle);
+    assert!(idle.iter().all(|idle| *idle > 0), "{idle:?}");
+    for pool in pools {
+        pool.finish().await;
+    }
+}
+
 /// One connection less may not be enough.
 #[tokio::test(start_paused = true)]
 async fn idle_connections_are_closed_until_there_is_room_for_the_pool_that_waits() {
@@ -155,6 +204,35 @@ async fn idle_connections_are_closed_until_there_is_room_for_the_pool_that_waits
     assert_eq!(one.closes(), [CloseReason::Reclaimed; 2]);
     assert_eq!(one.pool.status().weight, 980);
     drop((held, waiting));
+    one.finish().await;
+    other.finish().await;
+}
+
+/// It is taken off what is too much before anything else is closed.
+#[tokio::test(start_paused = true)]
+async fn what_a_closed_pool_still_closes_costs_others_nothing() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let (one, other) = (Member::new("one", &budget), Member::new("other", &budget));
+    let mut leases = other.leases(&[0, 0]).await;
+    let heavy = one.leases(&[600]).await;
+    weighing().await;
+    one.fake.set(Call::Close, Answer::Manual);
+    drop(heavy);
+    let close = HandPolled::waiting(one.pool.close(MINUTE));
+    for (lease, weight) in leases.iter().zip([300, 310]) {
+        other.fake.set_weight(PooledConnection::id(lease), weight);
+    }
+    leases.pop();
+    pass(3 * SECOND).await;
+    assert_eq!(budget.status().weight, 1210);
+    drop(leases);
+    quiesce().await;
+    assert_eq!(other.closes(), []);
+    one.fake.next(Call::Close).await.succeed();
+    quiesce().await;
+    assert_eq!(budget.status().weight, 610);
+    drop(close);
     one.finish().await;
     other.finish().await;
 }

@@ -9,7 +9,7 @@ use pool_core::{
 };
 use pool_testkit::Query;
 use pool_testkit::connector::QueryAnswer;
-use pool_tests::bed::{Bed, MINUTE, SECOND, TICK, Watchdog, pass, quiesce};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, Watchdog, pass, quiesce};
 use tokio::sync::Notify;
 
 /// A bed of a pool that replaces above 100 and kills above 200.
@@ -120,6 +120,27 @@ async fn connections_that_are_killed_young_slow_down_connects() {
     }
     let started = bed.fake.counts().connect.started;
     assert!((3..200).contains(&started), "{started} in 20 s");
+    bed.finish().await;
+}
+
+/// Replacing them does not help.
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_too_heavy_when_they_are_new_are_replaced_less_and_less_often() {
+    let bed = Bed::with(1, |builder| builder.max_weight(100).min_idle(1));
+    // Replaced after 1, 2, 4, 8, 16 and 32 s.
+    for _ in 0..600 {
+        for id in bed.fake.alive() {
+            bed.fake.set_weight(id, 101);
+        }
+        pass(TICK).await;
+        let lease = HandPolled::new(bed.pool.acquire()).poll();
+        assert!(lease.is_ready() || bed.pool.status().idle == 0);
+    }
+    let started = bed.fake.counts().connect.started;
+    assert!((5..=8).contains(&started), "{started} in a minute");
+    assert_eq!(bed.reasons(), vec![CloseReason::Overweight; started - 1]);
+    let warned = |kind: &EventKind| matches!(kind, EventKind::HeavyWhenNew { .. });
+    assert_eq!(bed.ledger.count_events(warned), 1);
     bed.finish().await;
 }
 

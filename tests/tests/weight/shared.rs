@@ -54,6 +54,22 @@ async fn killed_shared_connection_tells_all_its_callers() {
     assert!(pool.close(MINUTE).await.is_complete());
 }
 
+/// Replacing them does not help.
+#[tokio::test(start_paused = true)]
+async fn shared_connections_that_are_too_heavy_when_they_are_new_are_replaced_less_and_less_often()
+{
+    let _watchdog = Watchdog::start();
+    let (pool, fake) = pool();
+    for _ in 0..600 {
+        let lease = pool.acquire().await.expect("nobody waits for long");
+        fake.set_weight(SharedLease::id(&lease), 101);
+        pass(TICK).await;
+    }
+    let started = fake.counts().connect.started;
+    assert!((5..=8).contains(&started), "{started} in a minute");
+    assert!(pool.close(MINUTE).await.is_complete());
+}
+
 /// A replacement is on its way when it becomes far too heavy.
 #[tokio::test(start_paused = true)]
 async fn heavy_shared_connection_that_is_killed_later_is_closed_as_killed() {

@@ -1,5 +1,6 @@
 //! An exchange for each request of a client beside `forward` of it: what the exchange costs when 64 callers
-//! take a lease for each request, of one child.
+//! take a lease for each request, of one child. And the same with all that a proxy sets: a limit, a client whose
+//! ids are in flight, a progress token, and a rule for what may be sent again.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use pool_reuse::measure::Measured;
 use pool_reuse::measure::Stopwatch;
 use pool_reuse::measure::Table;
 use pool_reuse::measure::paired;
-use pool_stdio::{JsonRpcConnection, RpcLease, Terms};
+use pool_stdio::{ClientIds, JsonRpcConnection, Retry, RpcLease, Terms};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -29,7 +30,7 @@ pub(in crate::children) const TOPIC: Topic = Topic {
 
 fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
-    let (forwarded, exchanged) = two_workers()?.block_on(rounds(effort.rounds(ROUNDS)))?;
+    let rates = two_workers()?.block_on(rounds(effort.rounds(ROUNDS)))?;
     let mut chapter = Chapter::new(TOPIC.name, "JSON-RPC: an exchange for each request");
     let mut table = Table::new(&[
         "64 callers, a lease for each request",
@@ -37,16 +38,23 @@ fn measure(effort: Effort) -> Measured<Chapter> {
         "least",
         "greatest",
     ]);
-    for (name, rates) in [("forward", &forwarded), ("exchange", &exchanged)] {
-        let mut row = vec![name.to_owned()];
+    let names = ["forward", "exchange", "exchange, as of a proxy"];
+    for (name, rates) in names.iter().zip(&rates) {
+        let mut row = vec![(*name).to_owned()];
         row.extend(spread(rates, 0));
         table.add_row(row);
     }
     chapter.say(table);
+    let [forwarded, exchanged, proxied] = &rates;
     chapter.figure(
         "requests/s of an exchange / of forward",
-        paired(&exchanged, &forwarded),
+        paired(exchanged, forwarded),
         bars::EXCHANGE,
+    );
+    chapter.figure(
+        "requests/s of an exchange with all that a proxy sets / of forward",
+        paired(proxied, forwarded),
+        None,
     );
     Ok(chapter)
 }
@@ -56,51 +64,59 @@ fn measure(effort: Effort) -> Measured<Chapter> {
 enum Way {
     Forward,
     Exchange,
+    /// An exchange with all that a proxy sets.
+    Proxied,
 }
 
-/// Requests per second of each round, in either way.
-async fn rounds(count: usize) -> Measured<(Vec<f64>, Vec<f64>)> {
+/// Requests per second of each round, in each way.
+async fn rounds(count: usize) -> Measured<[Vec<f64>; 3]> {
     let pool = SharedPool::builder(connector()?)
         .max_size(1)
         .target_leases(CALLERS)
         .build()?;
     pool.warm_up(1).await?;
-    let (mut forwarded, mut exchanged) = (Vec::new(), Vec::new());
+    let retry = Retry::new(pool.clone());
+    let mut all = [const { Vec::new() }; 3];
     // The first round warms everything up.
     for round in 0..=count {
-        let mut ways = [
-            (Way::Forward, &mut forwarded),
-            (Way::Exchange, &mut exchanged),
-        ];
-        if round % 2 == 1 {
-            ways.reverse();
-        }
-        for (way, rates) in ways {
-            let rate = lap(&pool, way).await?;
+        let mut ways = [Way::Forward, Way::Exchange, Way::Proxied];
+        let first = round % ways.len();
+        ways.rotate_left(first);
+        for way in ways {
+            let rate = lap(&pool, &retry, way).await?;
             if round > 0 {
-                rates.push(rate);
+                all[way as usize].push(rate);
             }
         }
     }
+    drop(retry);
     pool.close(Duration::from_secs(5)).await;
-    Ok((forwarded, exchanged))
+    Ok(all)
 }
 
-async fn lap(pool: &SharedPool<JsonRpcConnection>, way: Way) -> Measured<f64> {
-    let call = json!({ "jsonrpc": "2.0", "id": "c", "method": "tools/call",
+async fn lap(pool: &SharedPool<JsonRpcConnection>, retry: &Retry, way: Way) -> Measured<f64> {
+    let mut call = json!({ "jsonrpc": "2.0", "id": "c", "method": "tools/call",
         "params": params(Tool::Answer) });
+    if way == Way::Proxied {
+        call["params"]["_meta"] = json!({ "progressToken": "t" });
+    }
     let message = Bytes::from(call.to_string());
     let mut tasks: JoinSet<Measured<()>> = JoinSet::new();
     let watch = Stopwatch::start();
     for _ in 0..CALLERS {
-        let (pool, message) = (pool.clone(), message.clone());
+        let (pool, retry, message) = (pool.clone(), retry.clone(), message.clone());
         tasks.spawn(async move {
-            let terms = Terms::new();
+            let plain = Terms::new();
+            let of_client = Terms::new().within(LIMIT).client(&ClientIds::new());
             for _ in 0..CALLS_EACH {
-                let lease = pool.acquire().await?;
+                let message = message.clone();
                 let reply = match way {
-                    Way::Forward => lease.forward(message.clone()).await?,
-                    Way::Exchange => lease.exchange(message.clone(), &terms)?.reply().await?,
+                    Way::Forward => pool.acquire().await?.forward(message).await?,
+                    Way::Exchange => {
+                        let lease = pool.acquire().await?;
+                        lease.exchange(message, &plain)?.reply().await?
+                    }
+                    Way::Proxied => retry.exchange(message, &of_client).reply().await?,
                 };
                 if reply.is_none_or(|reply| reply.is_empty()) {
                     return Err("a reply is expected".into());
@@ -118,3 +134,5 @@ async fn lap(pool: &SharedPool<JsonRpcConnection>, way: Way) -> Measured<f64> {
 const ROUNDS: usize = 15;
 const CALLERS: u32 = 64;
 const CALLS_EACH: u32 = 500;
+/// Never reached.
+const LIMIT: Duration = Duration::from_secs(60);

@@ -32,25 +32,48 @@ pub(in crate::children) const TOPIC: Topic = Topic {
 struct SharedChild {
     what: &'static str,
     tool: Tool,
-    /// Requests that one connection serves at once before another one is opened.
-    fixed: &'static [u32],
+    fixed: &'static [Fixed],
+    /// What the best of them is called.
+    best: &'static str,
     /// How often it is measured.
     rounds: usize,
     bar: Bar,
+}
+
+/// A fixed setting.
+#[derive(Clone, Copy)]
+struct Fixed {
+    max_size: u32,
+    /// Requests that one connection serves at once before another one is opened.
+    target_leases: u32,
+}
+
+const fn fixed(max_size: u32, target_leases: u32) -> Fixed {
+    Fixed {
+        max_size,
+        target_leases,
+    }
 }
 
 const SHARED_CHILDREN: [SharedChild; 2] = [
     SharedChild {
         what: "serial child, 10 ms per request",
         tool: Tool::Pause,
-        fixed: &[1, 4, CALLERS],
+        fixed: &[
+            fixed(CALLERS, 1),
+            fixed(CALLERS, 4),
+            fixed(CALLERS, CALLERS),
+        ],
+        best: "best fixed",
         rounds: 3,
         bar: bars::SHARED_SERIAL,
     },
     SharedChild {
         what: "multiplexing child",
         tool: Tool::Answer,
-        fixed: &[CALLERS],
+        // With room for a second child this setting would open one, since all callers together fill the first.
+        fixed: &[fixed(1, CALLERS)],
+        best: "one child",
         // Whether the cores are shared decides, so one sample says little.
         rounds: 9,
         bar: bars::SHARED_MULTIPLEXING,
@@ -64,17 +87,19 @@ fn measure(effort: Effort) -> Measured<Chapter> {
         "JSON-RPC: a shared pool with default settings beside the best fixed setting",
     );
     let mut table = Table::new(&[
-        "16 callers, at most 16 children",
+        "16 callers; by default at most 16 children",
         "requests/s",
         "least",
         "greatest",
     ]);
     for child in SHARED_CHILDREN {
         let rates = two_workers()?.block_on(rounds(&child, effort.rounds(child.rounds)))?;
-        let names = child
-            .fixed
-            .iter()
-            .map(|leases| format!("target_leases {leases}"));
+        let names = child.fixed.iter().map(|fixed| {
+            format!(
+                "target_leases {}, max_size {}",
+                fixed.target_leases, fixed.max_size
+            )
+        });
         for (name, rates) in ["default".to_owned()].into_iter().chain(names).zip(&rates) {
             let mut row = vec![format!("{}: {name}", child.what)];
             row.extend(spread(rates, 0));
@@ -86,8 +111,8 @@ fn measure(effort: Effort) -> Measured<Chapter> {
             ratios.min_by(f64::total_cmp)
         });
         let what = format!(
-            "requests/s of default settings / best fixed, {}",
-            child.what
+            "requests/s of default settings / {}, {}",
+            child.best, child.what
         );
         chapter.figure(what, figure, child.bar);
     }
@@ -101,7 +126,7 @@ fn measure(effort: Effort) -> Measured<Chapter> {
 
 /// Requests per second of each round: with default settings, then with each fixed one.
 async fn rounds(child: &SharedChild, count: usize) -> Measured<Vec<Vec<f64>>> {
-    let settings: Vec<Option<u32>> = [None]
+    let settings: Vec<Option<Fixed>> = [None]
         .into_iter()
         .chain(child.fixed.iter().copied().map(Some))
         .collect();
@@ -122,10 +147,11 @@ async fn rounds(child: &SharedChild, count: usize) -> Measured<Vec<Vec<f64>>> {
     Ok(rates)
 }
 
-fn pool(target_leases: Option<u32>) -> Measured<SharedPool<JsonRpcConnection>> {
-    let builder = SharedPool::builder(connector()?).max_size(usize::try_from(CALLERS)?);
-    Ok(match target_leases {
-        Some(leases) => builder.target_leases(leases),
+fn pool(fixed: Option<Fixed>) -> Measured<SharedPool<JsonRpcConnection>> {
+    let max_size = fixed.map_or(CALLERS, |fixed| fixed.max_size);
+    let builder = SharedPool::builder(connector()?).max_size(usize::try_from(max_size)?);
+    Ok(match fixed {
+        Some(fixed) => builder.target_leases(fixed.target_leases),
         None => builder,
     }
     .build()?)

@@ -64,6 +64,8 @@ pub(in crate::budget) struct Account<H> {
     /// What its connections weigh together. Changes and releases come in any order, so it can be negative
     /// for a moment.
     pub(in crate::budget) weight: i128,
+    /// What the heaviest of them weighed when they were weighed last: what another one will weigh.
+    pub(super) weight_of_one: u64,
     /// How many of its connections were reclaimed.
     pub(in crate::budget) reclaimed: u64,
     /// `None` after it left: then it gets nothing any more.

@@ -4,8 +4,9 @@
 //! the second change of generations on, which is between one and two generations after it began. When
 //! it ends earlier, it was an ordinary one.
 //!
-//! A generation is several times as long as most leases: it becomes shorter if nearly all leases end in
-//! the generation they began in, and longer if less than half do.
+//! A generation is several times as long as most leases. It becomes shorter if nearly all leases end in
+//! the generation they began in. It goes on for twice as long if less than half do: leases that queue at
+//! a slow peer all become old, and none of them is held.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub(crate) struct LeaseAges {
     generation: u32,
     began: Time,
     length: Duration,
-    /// How many leases of each age ended in it.
+    /// How many leases of each age have ended in it.
     ended: [u64; 3],
 }
 
@@ -66,10 +67,13 @@ impl LeaseAges {
         if now.since(self.began) < self.length {
             return false;
         }
-        let [present, previous, held] = std::mem::take(&mut self.ended);
-        if previous + held > present {
+        let [present, previous, held] = self.ended;
+        if previous + held > present && self.length < LENGTH_MAX {
             self.length = (self.length * 2).min(LENGTH_MAX);
-        } else if NEARLY_ALL * (previous + held) < present {
+            return false;
+        }
+        self.ended = [0; 3];
+        if NEARLY_ALL * (previous + held) < present {
             self.length = (self.length / 2).max(LENGTH_MIN);
         }
         self.generation = self.generation.wrapping_add(1);
@@ -88,8 +92,9 @@ const NEARLY_ALL: u64 = 8;
 mod tests {
     use super::*;
 
-    /// How long a generation is after one in which so many leases of each age ended. It was 5 s.
-    fn length_after(present: usize, previous: usize, held: usize) -> u64 {
+    /// Whether a generation of 5 s in which so many leases of each age ended is over, and how long it, or
+    /// the next one, is to be.
+    fn look_after(present: usize, previous: usize, held: usize) -> (bool, u128) {
         let mut ages = LeaseAges::new();
         let mut now = Time::default();
         let oldest = ages.stamp();
@@ -108,20 +113,47 @@ mod tests {
             }
         }
         now = now.after(LENGTH_FIRST);
-        assert!(ages.tick(now));
-        ages.length.as_millis().try_into().expect("it is short")
+        let is_over = ages.tick(now);
+        (is_over, ages.length.as_millis())
     }
 
     #[test]
-    fn generations_grow_when_most_leases_outlive_them() {
-        assert_eq!(length_after(7, 4, 4), 10_000);
-        assert_eq!(length_after(8, 4, 4), 5_000);
+    fn a_generation_goes_on_when_most_leases_that_ended_are_older() {
+        assert_eq!(look_after(7, 4, 4), (false, 10_000));
+        assert_eq!(look_after(8, 4, 4), (true, 5_000));
+    }
+
+    #[test]
+    fn a_generation_that_goes_on_ends_when_most_leases_that_ended_are_of_it() {
+        let mut ages = LeaseAges::new();
+        let older = ages.stamp();
+        let began = Time::default().after(LENGTH_FIRST);
+        assert!(ages.tick(began));
+        let mut now = began;
+        for (ended, seconds, is_over) in [(older, 5, false), (ages.stamp(), 9, false)] {
+            ages.end_lease(ended);
+            now = began.after(Duration::from_secs(seconds));
+            assert_eq!(ages.tick(now), is_over, "{seconds} s");
+        }
+        assert!(ages.tick(now.after(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn no_generation_is_longer_than_an_hour() {
+        let mut ages = LeaseAges::new();
+        let older = ages.stamp();
+        let began = Time::default().after(LENGTH_FIRST);
+        assert!(ages.tick(began));
+        ages.end_lease(older);
+        ages.length = LENGTH_MAX;
+        assert!(ages.tick(began.after(LENGTH_MAX)));
+        assert_eq!(ages.length, LENGTH_MAX);
     }
 
     #[test]
     fn generations_shrink_when_nearly_all_leases_end_in_them() {
-        assert_eq!(length_after(81, 5, 5), 2_500);
-        assert_eq!(length_after(80, 5, 5), 5_000);
-        assert_eq!(length_after(1, 0, 0), 2_500);
+        assert_eq!(look_after(81, 5, 5), (true, 2_500));
+        assert_eq!(look_after(80, 5, 5), (true, 5_000));
+        assert_eq!(look_after(1, 0, 0), (true, 2_500));
     }
 }

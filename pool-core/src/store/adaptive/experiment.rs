@@ -13,7 +13,8 @@ pub(super) struct Experiment {
     to: usize,
     /// What was measured before.
     base: LoadProfile,
-    /// How many times as long as at best leases took then: no more can be gained.
+    /// How many times as long as at best leases took then: no more can be gained. Infinite if it is not
+    /// known how long they take at best.
     slowdown: f64,
     began: Time,
     stage: ExperimentStage,
@@ -57,10 +58,15 @@ pub(super) enum SpreadGain {
 
 impl Experiment {
     pub(super) fn new(view: &PoolView, to: usize, base: LoadProfile, least_seconds: f64) -> Self {
+        let slowdown = if least_seconds.is_finite() {
+            base.total.mean_seconds() / least_seconds
+        } else {
+            f64::INFINITY
+        };
         Self {
             from: view.spread,
             to,
-            slowdown: base.total.mean_seconds() / least_seconds,
+            slowdown,
             base,
             began: view.now,
             stage: ExperimentStage::Preparing,
@@ -381,6 +387,18 @@ mod tests {
         let experiment = begin(2, 1, 16, 0.001_6);
         let found = conclude(experiment, 64.0, BASE_ENDED);
         assert_eq!(found, (SpreadGain::Unsure, 12));
+    }
+
+    #[test]
+    fn growth_has_no_bound_while_it_is_not_known_how_fast_leases_can_be() {
+        for (ended, gain) in [(2, SpreadGain::Unsure), (1, SpreadGain::SurelyNothing)] {
+            let experiment = begin(1, 2, 16, f64::INFINITY);
+            assert_eq!(
+                conclude(experiment, 64.0, ended * BASE_ENDED),
+                (gain, 12),
+                "{ended} times as many ended"
+            );
+        }
     }
 
     #[test]

@@ -72,8 +72,10 @@ pub(crate) struct TargetLearner {
     busy_at: Time,
     /// The load that the last tick saw.
     load_before: u32,
-    /// The least time of a lease that was seen, slowly forgotten.
+    /// The least time of a lease that was seen, slowly forgotten; infinite if it is not known.
     least_seconds: f64,
+    /// What it is compared with next, when leases have been renewed twice.
+    renewing: LoadWindow,
     profile: LoadProfile,
     /// The spread that the profile was measured with.
     profile_spread: usize,
@@ -105,6 +107,7 @@ impl TargetLearner {
             busy_at: Time::default(),
             load_before: 0,
             least_seconds: f64::INFINITY,
+            renewing: LoadWindow::default(),
             profile: LoadProfile::default(),
             profile_spread: 0,
             experiment: None,
@@ -186,8 +189,7 @@ impl TargetLearner {
         let tick = self.take_tick(view);
         if let Some(tick) = &tick {
             self.busy_at = view.now;
-            let known = self.least_seconds * FORGETTING;
-            self.least_seconds = known.min(tick.seconds_at_most());
+            self.note_least_time(tick);
         } else if view.now.since(self.busy_at) > PAUSE_MAX {
             self.experiment = None;
         }
@@ -229,6 +231,18 @@ impl TargetLearner {
             begun => real_count(counts.load) / real_count(begun),
         };
         (!was_idle).then(|| LoadWindow::of_tick(passed, load, counts.ended))
+    }
+
+    /// Compares the least time of a lease with what was measured since the last time. While more leases
+    /// begin than end, the load over the rate says how long the last one will take, which is far more
+    /// than the least. So leases have to be renewed first, however many ticks that takes.
+    fn note_least_time(&mut self, tick: &LoadWindow) {
+        self.least_seconds *= FORGETTING;
+        self.renewing.add(tick);
+        if self.renewing.is_renewed() {
+            let window = std::mem::take(&mut self.renewing);
+            self.least_seconds = self.least_seconds.min(window.seconds_at_most());
+        }
     }
 
     fn start_profile(&mut self, view: &PoolView) {

@@ -58,11 +58,8 @@ impl LoadWindow {
         self.lease_seconds / self.ended
     }
 
-    /// The time of a lease, and it is hardly longer; infinite if too few have ended.
+    /// The time of a lease, and it is hardly longer.
     pub(super) fn seconds_at_most(&self) -> f64 {
-        if self.ended < ENDED_MIN {
-            return f64::INFINITY;
-        }
         self.mean_seconds() * (1.0 + 2.0 / self.ended.sqrt())
     }
 
@@ -85,6 +82,11 @@ impl LoadWindow {
         self.error().hypot(other.error()).max(ERROR_MIN)
     }
 
+    /// Twice as many leases have ended as are out at a time, and they are enough for a mean.
+    pub(super) fn is_renewed(&self) -> bool {
+        self.ended >= ENDED_MIN.max(2.0 * self.mean_load())
+    }
+
     /// It is exact enough to be compared with.
     pub(super) fn is_steady(&self) -> bool {
         self.error() <= ERROR_STEADY
@@ -93,7 +95,7 @@ impl LoadWindow {
     /// There will be no better judgement: the ends come evenly, or twice as many leases have ended as
     /// are out at a time.
     pub(super) fn is_complete(&self) -> bool {
-        let is_even = self.error() <= ERROR_EVEN || self.ended >= 2.0 * self.mean_load();
+        let is_even = self.error() <= ERROR_EVEN || self.is_renewed();
         let is_long = self.ticks >= TICKS_MAX && is_even || self.ticks >= TICKS_LIMIT;
         is_long && self.is_telling()
     }
@@ -194,8 +196,15 @@ mod tests {
     }
 
     #[test]
-    fn few_leases_say_nothing_of_the_time_of_a_lease_and_more_say_it_more_exactly() {
-        assert!(ticks(1.0, &[7]).seconds_at_most().is_infinite());
+    fn leases_are_renewed_when_eight_have_ended_and_twice_as_many_as_are_out() {
+        assert!(!ticks(1.0, &[7]).is_renewed());
+        assert!(ticks(4.0, &[4, 4]).is_renewed());
+        assert!(!ticks(4.5, &[4, 4]).is_renewed());
+        assert!(ticks(4.5, &[4, 4, 1]).is_renewed());
+    }
+
+    #[test]
+    fn the_more_leases_the_more_exact_is_their_time() {
         let eight = ticks(16.0, &[4, 4]);
         assert_near(eight.seconds_at_most(), 0.4 * (1.0 + 1.0 / 2.0_f64.sqrt()));
         let sixteen = ticks(16.0, &[8, 8]);

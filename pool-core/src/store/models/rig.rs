@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::acquire::Acquire;
 use crate::budget::{Budget, MemberTerms, Membership};
 use crate::connector::{ConnectContext, Connector};
-use crate::engine::{Engine, Lends, Stored, Timeouts, attach_to_budget};
+use crate::engine::{Engine, Lends, Next, Stored, Timeouts, attach_to_budget};
 use crate::error::ConnectError;
 use crate::inbox::{Inbox, Receiver};
 use crate::lease::{Leased, PooledConnection};
@@ -133,7 +133,7 @@ fn start_limited<T: Send + 'static, L: Lends<T>>(
 /// What the maintenance task does when it is kicked; returns whether it opened one.
 pub(super) fn open_one(pool: &Pool) -> bool {
     let now = pool.clock.now();
-    let Some((opening, permit, of_budget)) = pool.open(now) else {
+    let Next::Connect(opening, permit, of_budget) = pool.next(pool.lock(), now) else {
         return false;
     };
     let slot = Slot::new(Arc::clone(pool), opening.key, opening.id, permit, of_budget);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use loom::thread;
 
 use crate::connector::{ConnectContext, Connector};
-use crate::engine::{Engine, Lends, Stored};
+use crate::engine::{Engine, Lends, Next, Stored};
 use crate::error::ConnectError;
 use crate::shared_pool::Share;
 use crate::slot::{OpenConnection, Slot};
@@ -41,7 +41,9 @@ fn opened() -> EngineAndErrands<Unit, Multiplexed> {
     };
     let (pool, errands) = start_engine(Units, 1, sharing, None);
     let now = pool.clock.now();
-    let (opening, permit, of_budget) = pool.open(now).expect("one is wanted");
+    let Next::Connect(opening, permit, of_budget) = pool.next(pool.lock(), now) else {
+        panic!("one is wanted");
+    };
     let slot = Slot::new(
         Arc::clone(&pool),
         opening.key,

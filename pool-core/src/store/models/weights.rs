@@ -40,7 +40,7 @@ fn report(pool: &Pool, reading: WeightReading) {
         pool.finish(store);
         weighing
     };
-    pool.report_weight(weighing.change);
+    pool.report_weight(weighing.change, weighing.heaviest);
 }
 
 // ---- a report against the end of its connection ----------------------------------------------------
@@ -73,7 +73,7 @@ fn reporting_before_noting_is_found() {
         };
         // Planted: the budget is told in between, and the slot takes nothing along.
         if is_there(reading.key) {
-            pool.report_weight(i128::from(WEIGHT));
+            pool.report_weight(i128::from(WEIGHT), Some(WEIGHT));
             let mut store = pool.lock();
             if let Some(record) = store.slots.find(reading.key, reading.id) {
                 record.weight = WEIGHT;

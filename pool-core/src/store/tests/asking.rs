@@ -279,7 +279,7 @@ fn a_pool_sees_that_its_budget_is_too_heavy() {
     let mut store = pool(0);
     store.join_budget(ours.allotment());
     for (change, is_too_heavy) in [(99, false), (1, true), (-1, false), (-99, false)] {
-        holder.weigh(change);
+        holder.weigh(change, None);
         assert_eq!(store.budget_is_too_heavy(), is_too_heavy, "{change}");
     }
 }

@@ -138,6 +138,9 @@ fn what_is_reserved_is_not_shed_for_its_weight() {
     }
     assert_eq!(store.shed_idle(100), 20);
     assert_eq!(store.shed_idle(100), 0);
+    assert!(!store.shed_leased(), "it is idle");
+    assert_eq!(store.take_idle(Location::caller()), Some("light"));
+    assert!(store.shed_leased(), "a caller has it");
 }
 
 /// A shared connection with two leases, and its permit. Another pool waits for it.

@@ -159,6 +159,37 @@ fn gain_that_is_neither_enough_nor_nothing_changes_nothing() {
     assert!(bed.mean() < 1.1);
 }
 
+/// A child that has one of two cores; a second one gets what is left of the other.
+#[test]
+fn second_child_that_brings_a_quarter_more_is_tried_ever_more_rarely() {
+    for (low, high) in [(3_400.0, 5_100.0), (4_000.0, 6_000.0)] {
+        for seed in 1..=8_u32 {
+            let mut state = seed;
+            // From 0 to 1, and looks random.
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                f64::from(state >> 8) / f64::from(1_u32 << 24)
+            };
+            let mut bed = LearnerBed::new(ANY, 16);
+            for _ in 0..10 * MINUTE {
+                let chance = next();
+                bed.run(1, |_, spread| {
+                    if spread < 2.0 {
+                        3_800.0 + 400.0 * chance
+                    } else {
+                        low + (high - low) * chance
+                    }
+                });
+            }
+            let pairs = bed.history.windows(2);
+            let attempts = pairs.filter(|pair| pair[1] > pair[0]).count();
+            assert!(attempts <= 8, "up to {high}, seed {seed}: {attempts}");
+            assert!(bed.history.iter().all(|spread| *spread <= 2));
+            assert!(bed.mean() < 1.02, "up to {high}, seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn growth_that_does_not_pay_any_more_is_taken_back() {
     let mut bed = LearnerBed::new(ANY, 16);
@@ -282,7 +313,6 @@ fn lease_is_held_after_two_generations() {
 fn generations_follow_the_time_of_leases() {
     let mut learner = TargetLearner::new(1, 1024);
     let mut now = Time::default();
-    let mut last = learner.stamp();
     let mut seconds = 0;
     let mut next = |learner: &mut TargetLearner| {
         loop {
@@ -302,14 +332,22 @@ fn generations_follow_the_time_of_leases() {
         lengths.push(next(&mut learner));
     }
     assert_eq!(lengths, [5, 3, 2, 2]);
-    // All end in the generation after, or later.
-    lengths.clear();
-    for _ in 0..4 {
-        for _ in 0..100 {
-            learner.end_lease(last);
-        }
-        last = learner.stamp();
-        lengths.push(next(&mut learner));
+    let last = learner.stamp();
+    assert_eq!(next(&mut learner), 2);
+    // All are of the generation before: this one goes on, until as many of its own have ended.
+    for _ in 0..100 {
+        learner.end_lease(last);
     }
-    assert_eq!(lengths, [2, 4, 8, 16]);
+    let present = learner.stamp();
+    let mut pass = |learner: &mut TargetLearner, seconds| {
+        now = now.after(Duration::from_secs(seconds));
+        learner.age_leases(now)
+    };
+    assert!(!pass(&mut learner, 2));
+    assert!(!pass(&mut learner, 2));
+    for _ in 0..100 {
+        learner.end_lease(present);
+    }
+    assert!(!pass(&mut learner, 3));
+    assert!(pass(&mut learner, 1));
 }

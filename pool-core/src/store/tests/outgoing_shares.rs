@@ -246,6 +246,51 @@ fn a_suspect_is_given_up_if_there_are_too_many_with_its_replacement() {
 }
 
 #[test]
+fn a_suspect_without_leases_goes_as_soon_as_another_is_open() {
+    let limits = Limits {
+        max_size: 1,
+        ..sharing()
+    };
+    let (mut store, [key]) = pool(limits, ["one"]);
+    store.suspect(key, store.slots.get(key).id, true);
+    assert_eq!(closed(effects(&mut store)), [], "it may be cleared");
+    wait(&mut store);
+    open(&mut store, "two", at(0));
+    drop(store.take_served());
+    let expected = [("one", CloseReason::CheckFailed)];
+    assert_eq!(closed(effects(&mut store)), expected);
+}
+
+#[test]
+fn a_suspect_that_is_cleared_in_time_stays_and_its_replacement_goes() {
+    for (max_size, is_used) in [(1, false), (1, true), (2, false)] {
+        let limits = Limits {
+            max_size,
+            ..sharing()
+        };
+        let (mut store, [key]) = pool(limits, ["one"]);
+        let long = take(&mut store);
+        let id = store.slots.get(key).id;
+        store.suspect(key, id, true);
+        open(&mut store, "two", at(0));
+        let used = is_used.then(|| take(&mut store));
+        store.suspect(key, id, false);
+        if let Some(share) = used {
+            assert_eq!(closed(effects(&mut store)), [], "it has a lease");
+            let next = take(&mut store);
+            assert_eq!(next.slot, key, "it is lent again");
+            store.give_back_share(share, Condition::Clean);
+            store.give_back_share(next, Condition::Clean);
+        }
+        let expected = [("two", CloseReason::Shrunk)];
+        let is_surplus = usize::from(max_size == 1);
+        assert_eq!(closed(effects(&mut store)), expected[..is_surplus]);
+        store.give_back_share(long, Condition::Clean);
+        assert_eq!(closed(effects(&mut store)), [], "{max_size}, {is_used}");
+    }
+}
+
+#[test]
 fn an_unused_connection_is_not_replaced_before_its_proof_though_another_is_in_use() {
     let (mut store, [unused, used]) = pool(sharing(), ["unused", "used"]);
     store.slots.get_mut(unused).is_suspected = true;

@@ -109,16 +109,51 @@ fn a_suspect_or_a_superseded_connection_is_looked_at_again() {
 #[test]
 fn a_suspect_goes_when_there_are_too_many_and_nothing_else() {
     let (mut store, [first, suspect]) = pool(sharing(), ["first", "suspect"]);
-    for _ in 0..2 {
-        take(&mut store);
-    }
+    let leases = [0; 2].map(|_| take(&mut store));
     store.slots.get_mut(suspect).is_suspected = true;
     store.limits.min_idle = 3;
     let opening = store.open(at(1)).expect("it is wanted");
     store.limits.max_size = 2;
     store.opened(opening.key, "third", at(1));
-    let reasons = [first, suspect, opening.key].map(|key| store.slots.get(key).close_reason);
-    assert_eq!(reasons, [None, Some(CloseReason::Evicted), None]);
+    assert_eq!(closed(effects(&mut store)), [], "it has a lease");
+    for lease in leases {
+        store.give_back_share(lease, Condition::Clean);
+    }
+    let expected = ("suspect", CloseReason::CheckFailed);
+    assert_eq!(closed(effects(&mut store)), [expected]);
+    let reasons = [first, opening.key].map(|key| store.slots.get(key).close_reason);
+    assert_eq!(reasons, [None, None]);
+}
+
+/// Of three connections, where there is room for two.
+#[test]
+fn when_a_suspicion_is_cleared_one_that_is_to_be_replaced_goes_or_else_the_newest() {
+    const SHRUNK: Option<CloseReason> = Some(CloseReason::Shrunk);
+    for (cleared, superseded, proof, expected) in [
+        (0, None, None, [None, None, SHRUNK]),
+        (2, None, None, [None, SHRUNK, None]),
+        (0, Some(0), None, [SHRUNK, None, None]),
+        (0, Some(1), None, [None, SHRUNK, None]),
+        (0, None, Some(2), [None; 3]),
+    ] {
+        let names = ["first", "second", "third"];
+        let (mut store, keys) = pool(sharing(), names);
+        for _ in names {
+            take(&mut store);
+        }
+        store.slots.get_mut(keys[cleared]).is_suspected = true;
+        if let Some(place) = proof {
+            store.slots.get_mut(keys[place]).is_proof = true;
+        }
+        if let Some(place) = superseded {
+            store.slots.get_mut(keys[place]).superseded = Some(CloseReason::Lifetime);
+        }
+        store.limits.max_size = 2;
+        let id = store.slots.get(keys[cleared]).id;
+        store.suspect(keys[cleared], id, false);
+        let reasons = keys.map(|key| store.slots.get(key).close_reason);
+        assert_eq!(reasons, expected, "{cleared}, {superseded:?}, {proof:?}");
+    }
 }
 
 #[test]

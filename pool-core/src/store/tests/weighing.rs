@@ -211,6 +211,36 @@ fn a_connection_above_the_limit_is_closed_when_nobody_has_it() {
     assert_eq!(closed(&mut store), [("leased", CloseReason::Overweight)]);
 }
 
+/// The connections that are closed when all of these weigh so much.
+fn closed_at(store: &mut Pool, weights: &[(SlotKey, u64)], now: Time) -> Vec<&'static str> {
+    drop(weigh(store, weights, now));
+    let closed = closed(store).into_iter();
+    closed.map(|(name, _)| name).collect()
+}
+
+#[test]
+fn connections_that_are_too_heavy_when_they_are_new_are_replaced_one_after_the_other() {
+    let mut store = pool(Some(MAX), None);
+    let [one, two, three] = ["one", "two", "three"].map(|name| open(&mut store, name, at(0)));
+    let all = [(one, MAX + 1), (two, MAX + 1), (three, MAX + 1)];
+    assert_eq!(closed_at(&mut store, &all, at(1)), ["one"]);
+    assert_eq!(
+        closed_at(&mut store, &all, at(2)),
+        ["two"],
+        "an interval later"
+    );
+    assert!(closed_at(&mut store, &all, at(3)).is_empty());
+    assert_eq!(closed_at(&mut store, &all, at(4)), ["three"]);
+    store.release(one);
+    store.release(two);
+    // One that was light when it was new is replaced at once, and says that replacing helps.
+    let [heavy, light] = ["heavy", "light"].map(|name| open(&mut store, name, at(4)));
+    assert!(closed_at(&mut store, &[(heavy, MAX + 1)], at(5)).is_empty());
+    assert!(closed_at(&mut store, &[(light, MAX)], at(5)).is_empty());
+    let both = [(light, MAX + 1), (heavy, MAX + 1)];
+    assert_eq!(closed_at(&mut store, &both, at(6)), ["light", "heavy"]);
+}
+
 #[test]
 fn a_connection_above_the_kill_limit_is_killed_once_whoever_has_it() {
     let mut store = pool(None, Some(KILL));

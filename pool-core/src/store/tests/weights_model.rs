@@ -23,6 +23,7 @@ use crate::vitals::{Overweight, Vitals};
 const MAX_WEIGHT: u64 = 10;
 const KILL_WEIGHT: u64 = 20;
 const MAX_SIZE: usize = 5;
+const WEIGH_MILLIS: u64 = 2;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -78,6 +79,7 @@ struct One {
     place: Place,
     weight: u64,
     last: LastWeighing,
+    was_heavy_when_new: Option<bool>,
     is_killed: bool,
     /// It is not to be lent again.
     is_heavy: bool,
@@ -106,6 +108,9 @@ struct Rig {
     all: Vec<One>,
     is_closed: bool,
     now: Time,
+    /// How long connections that were heavy when they were new are kept, in milliseconds; and until when.
+    kept: u64,
+    kept_until: Time,
     /// What the store must close next, in any order.
     closes: Vec<(ConnectionId, CloseReason)>,
     /// What it must tell next.
@@ -123,11 +128,14 @@ impl Rig {
                 min_uptime: Duration::ZERO,
                 max_weight: Some(MAX_WEIGHT),
                 kill_weight: Some(KILL_WEIGHT),
+                weigh_interval: Duration::from_millis(WEIGH_MILLIS),
                 ..limits()
             }),
             all: Vec::new(),
             is_closed: false,
             now: Time::default(),
+            kept: 0,
+            kept_until: Time::default(),
             closes: Vec::new(),
             told: Vec::new(),
         }
@@ -162,6 +170,7 @@ impl Rig {
             place: Place::Idle,
             weight: 0,
             last: LastWeighing::NotYet,
+            was_heavy_when_new: None,
             is_killed: false,
             is_heavy: false,
         });
@@ -247,11 +256,24 @@ impl Rig {
                 continue;
             };
             one.weight = weight;
+            let is_heavy = weight > MAX_WEIGHT;
+            if one.was_heavy_when_new.is_none() {
+                one.was_heavy_when_new = Some(is_heavy);
+                if !is_heavy {
+                    (self.kept, self.kept_until) = (0, Time::default());
+                }
+            }
+            let was_heavy = one.was_heavy_when_new == Some(true);
+            let is_kept = was_heavy && self.now < self.kept_until;
             let reason = if weight > KILL_WEIGHT && !one.is_killed {
                 kills += 1;
                 one.is_killed = true;
                 CloseReason::Killed
-            } else if weight > MAX_WEIGHT && one.stays() {
+            } else if is_heavy && one.stays() && !is_kept {
+                if was_heavy {
+                    self.kept = (2 * self.kept).max(WEIGH_MILLIS);
+                    self.kept_until = self.now.after(Duration::from_millis(self.kept));
+                }
                 one.is_heavy = true;
                 CloseReason::Overweight
             } else {

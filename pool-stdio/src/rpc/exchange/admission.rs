@@ -51,8 +51,10 @@ pub(super) fn admit(
     let (kind, envelope) = read_message(&message)?;
     let id = envelope.id;
     match (kind, id) {
-        (MessageKind::Reply, Some(id)) => admit_answer(held, &message, id, terms),
-        (MessageKind::Notification, _) => admit_notification(held, &message, &envelope, terms),
+        (MessageKind::Reply, Some(id)) => admit_answer(held, &message, id, (terms, attempt)),
+        (MessageKind::Notification, _) => {
+            admit_notification(held, &message, &envelope, (terms, attempt))
+        }
         (MessageKind::Request, Some(id)) => {
             // Some servers look at the method only.
             if is_cancel(&message, &envelope) {
@@ -127,7 +129,7 @@ fn admit_notification(
     held: Held,
     message: &Bytes,
     envelope: &Envelope,
-    terms: &Terms,
+    (terms, attempt): (&Terms, Attempt),
 ) -> Result<Exchange, RpcError> {
     if is_cancel(message, envelope) {
         let Some(ids) = &terms.client else {
@@ -140,7 +142,7 @@ fn admit_notification(
         }
     }
     match handshake(&held, message, envelope)? {
-        Handshake::Forward => send(held, message, terms),
+        Handshake::Forward => send(held, message, (terms, attempt)),
         Handshake::Swallow | Handshake::Answer(_) => Ok(over(&held, None)),
     }
 }
@@ -150,7 +152,7 @@ fn admit_answer(
     held: Held,
     message: &Bytes,
     id: Span,
-    terms: &Terms,
+    settings: (&Terms, Attempt),
 ) -> Result<Exchange, RpcError> {
     let session = held.session().ok_or(refused(ANSWER_WITHOUT_SESSION))?;
     let (queue, question) = (Arc::clone(&session.queue), canonical_id(id.of(message)));
@@ -160,7 +162,7 @@ fn admit_answer(
     let client: &Client = held.as_ref();
     let frame = client.frame(std::slice::from_ref(message))?;
     // Order: an answer that is not sent leaves the question open for another one.
-    Ok(send_frame(held, frame, terms, move || {
+    Ok(send_frame(held, frame, settings, move || {
         match queue.answer(&question) {
             true => Ok(()),
             false => Err(refused(ANSWER_TO_NOTHING)),
@@ -169,23 +171,23 @@ fn admit_answer(
 }
 
 /// Sends a message that expects no reply.
-fn send(held: Held, message: &Bytes, terms: &Terms) -> Result<Exchange, RpcError> {
+fn send(held: Held, message: &Bytes, settings: (&Terms, Attempt)) -> Result<Exchange, RpcError> {
     let client: &Client = held.as_ref();
     let frame = client.frame(std::slice::from_ref(message))?;
-    Ok(send_frame(held, frame, terms, || Ok(())))
+    Ok(send_frame(held, frame, settings, || Ok(())))
 }
 
 fn send_frame(
     held: Held,
     frame: Frame,
-    terms: &Terms,
+    (terms, attempt): (&Terms, Attempt),
     is_wanted: impl FnOnce() -> Result<(), RpcError> + Send + 'static,
 ) -> Exchange {
     let client: &Client = held.as_ref();
     let (link, limit) = (Arc::clone(&client.link), terms.limit);
     let pid = link.settings.pid;
     let sent = Box::pin(async move {
-        let limit = limit.map(Limit::starting_now);
+        let limit = attempt.deadline.or_else(|| limit.map(Limit::starting_now));
         link.send_if(frame, limit, is_wanted).await
     });
     Exchange::of_stage(Stage::OneWay(held, sent), pid)

@@ -168,7 +168,7 @@ impl ClientIds {
     }
 }
 
-/// Cancels a call, if it was queued. What its client expects then depends on the protocol.
+/// Cancels a call, if it was queued and not cancelled before. What its client expects then depends on the protocol.
 fn cancel(link: &Link, call: CallId) {
     match link.settings.cancel {
         // A language server answers what was cancelled.

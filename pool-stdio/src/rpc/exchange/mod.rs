@@ -34,8 +34,23 @@ pub(super) fn exchange(
     message: impl Into<bytes::Bytes>,
     terms: &Terms,
 ) -> Result<Exchange, super::error::RpcError> {
+    exchange_until(client, message, terms, None)
+}
+
+/// The same, as one of several attempts that end at this time.
+#[cfg(test)]
+pub(super) fn exchange_until(
+    client: &super::client::Client,
+    message: impl Into<bytes::Bytes>,
+    terms: &Terms,
+    deadline: Option<super::limit::Limit>,
+) -> Result<Exchange, super::error::RpcError> {
     let held = held::Held::Bare(client.clone());
-    admission::admit(held, message.into(), terms, admission::Attempt::default())
+    let attempt = admission::Attempt {
+        deadline,
+        registration: None,
+    };
+    admission::admit(held, message.into(), terms, attempt)
 }
 
 pub use batch::{join_batch, split_batch};

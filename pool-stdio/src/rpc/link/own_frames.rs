@@ -1,6 +1,6 @@
 //! What a connection sends by itself: cancel notifications and answers. It never waits for room.
 
-use std::task::Waker;
+use std::sync::MutexGuard;
 
 use super::{Link, LinkSettings};
 use crate::process::lock;
@@ -12,33 +12,35 @@ use crate::rpc::table::CallId;
 impl Link {
     /// Sends a message of the connection's own. If there is no place for it, it is dropped and counted.
     pub(in crate::rpc) fn send_now(&self, mut frame: Frame) {
-        let driver = {
-            let mut state = lock(&self.state);
-            self.push_now(&mut state, &mut frame)
-        };
-        if let Some(driver) = driver {
-            driver.wake();
+        let mut state = lock(&self.state);
+        if self.push_now(&mut state, &mut frame) {
+            unlock_and_wake_driver(state);
         }
     }
 
-    pub(super) fn push_now(&self, state: &mut LinkState, frame: &mut Frame) -> Option<Waker> {
+    /// Queues a message of the connection's own, if there is a place for it. Then the driver must be woken.
+    pub(super) fn push_now(&self, state: &mut LinkState, frame: &mut Frame) -> bool {
         if !state.is_open() {
-            return None;
+            return false;
         }
         let Ok(place) = self.own_places.try_acquire() else {
             state.count_unsent();
-            return None;
+            return false;
         };
         // The queued frame occupies the place from here on.
         place.forget();
         state.queue.push(None, FrameBudget::Ours, frame);
-        state.driver_to_wake()
+        true
     }
 
-    /// Tells the child to cancel a call that goes on.
+    /// Tells the child to cancel a call that goes on, once, and not before it was queued.
     pub(in crate::rpc) fn send_cancel(&self, call: CallId) {
-        if let Some(frame) = self.cancel_frame(call) {
-            self.send_now(frame);
+        let Some(mut frame) = self.cancel_frame(call) else {
+            return;
+        };
+        let mut state = lock(&self.state);
+        if state.cancel(call) && self.push_now(&mut state, &mut frame) {
+            unlock_and_wake_driver(state);
         }
     }
 
@@ -61,5 +63,14 @@ impl Link {
             ..
         } = self.settings;
         Frame::of(framing, frame_bytes_max, message).ok()
+    }
+}
+
+/// The driver must write what was queued, unless it runs anyway.
+pub(super) fn unlock_and_wake_driver(mut state: MutexGuard<'_, LinkState>) {
+    let driver = state.driver_to_wake();
+    drop(state);
+    if let Some(driver) = driver {
+        driver.wake();
     }
 }

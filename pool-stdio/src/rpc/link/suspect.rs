@@ -7,6 +7,7 @@ use pool_core::SuspicionSink;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::own_frames::unlock_and_wake_driver;
 use super::{Link, OwnPing};
 use crate::process::lock;
 use crate::rpc::protocol::Cancel;
@@ -80,17 +81,22 @@ impl Link {
 
     /// Sends a ping that nobody awaits, if the protocol has one: whatever comes back is a sign of life.
     pub(in crate::rpc) fn ping(&self) {
-        let call = self.next_number();
         let (method, params) = match (self.own_ping.get(), self.settings.ping) {
             (Some(ping), _) => (&*ping.method, format!(r#","params":{}"#, ping.params.get())),
             (None, Some(method)) => (method, String::new()),
             (None, None) => return,
         };
+        let call = self.next_number();
         let method = Value::from(method);
         let message = format!(r#"{{"jsonrpc":"2.0","id":{call},"method":{method}{params}}}"#);
-        if let Some(frame) = self.own_frame(message.into_bytes()) {
-            lock(&self.state).note_unawaited_ping(call);
-            self.send_now(frame);
+        let Some(mut frame) = self.own_frame(message.into_bytes()) else {
+            return;
+        };
+        let mut state = lock(&self.state);
+        // Order: noted before its answer can come, and only if one will come.
+        if self.push_now(&mut state, &mut frame) {
+            state.note_unawaited_ping(call);
+            unlock_and_wake_driver(state);
         }
     }
 }

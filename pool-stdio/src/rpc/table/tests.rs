@@ -219,6 +219,53 @@ fn the_reply_to_a_ping_that_nobody_awaits_is_taken_once() {
 }
 
 #[test]
+fn answers_to_pings_are_known_in_their_order_and_as_many_as_are_likely() {
+    let mut table = table();
+    for ping in [1, 2, 3] {
+        table.note_unawaited_ping(ping);
+    }
+    for ping in [1, 2] {
+        assert!(table.accept_reply(ping, reply(), 100).is_ok());
+        assert!(table.is_pinged());
+    }
+    // The child has left out the third one.
+    table.note_unawaited_ping(4);
+    assert!(table.accept_reply(4, reply(), 100).is_ok());
+    assert!(!table.is_pinged());
+    for ping in 5..100 {
+        table.note_unawaited_ping(ping);
+    }
+    assert_eq!(table.unawaited_pings.len(), 16);
+}
+
+#[test]
+fn a_child_is_told_of_a_cancel_once_and_never_to_cancel_initialize() {
+    let mut table = table();
+    let initialize = || NewCall {
+        is_initialize: true,
+        ..NewCall::default()
+    };
+    table.begin(0, initialize());
+    table.begin(1, initialize());
+    let given_up = [
+        table.abandon(0, Fate::MaybeExecuted),
+        table.withdraw(1, Withdrawn::ByClient(Fate::MaybeExecuted)),
+    ];
+    assert!(given_up.iter().all(|it| it.is_owed && !it.wants_cancel));
+
+    for id in 2..6 {
+        table.begin(id, NewCall::default());
+    }
+    assert!(table.abandon(2, Fate::MaybeExecuted).wants_cancel);
+    let withdrawn = table.withdraw(3, Withdrawn::ByClient(Fate::MaybeExecuted));
+    assert!(withdrawn.wants_cancel);
+    assert!(table.cancel(4) && !table.cancel(4));
+    assert!(!table.abandon(4, Fate::MaybeExecuted).wants_cancel);
+    assert!(table.accept_reply(5, reply(), 6).is_ok());
+    assert!(!table.cancel(5) && !table.cancel(6), "no such call goes on");
+}
+
+#[test]
 fn a_reply_wakes_the_task_that_polled_last() {
     let mut table = table();
     let [given, first, last] = [waker(), waker(), waker()];

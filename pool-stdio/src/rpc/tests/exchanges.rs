@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{OurEnd, Peer, Setup, quiet};
 use crate::rpc::error::{Fate, RpcError};
-use crate::rpc::exchange::{ClientIds, Exchange, OnDrop, Terms, exchange};
+use crate::rpc::exchange::{ClientIds, Exchange, OnDrop, Terms, exchange, exchange_until};
+use crate::rpc::limit::Limit;
+use crate::rpc::protocol::Protocol;
 
 const SECOND: Duration = Duration::from_secs(1);
 const LISTEN: &str = r#"{"jsonrpc":"2.0","id":"c1","method":"subscriptions/listen"}"#;
@@ -310,7 +312,7 @@ async fn a_request_that_is_cancelled_before_it_is_written_is_never_written() {
 
 #[tokio::test(start_paused = true)]
 async fn a_language_server_answers_what_a_client_cancels() {
-    let mut setup = Setup::new(crate::rpc::protocol::Protocol::Lsp);
+    let mut setup = Setup::new(Protocol::Lsp);
     setup.settings.framing = crate::rpc::framing::Framing::Lines;
     let (line, mut peer) = setup.open();
     let client = ClientIds::new();
@@ -331,8 +333,79 @@ async fn a_language_server_answers_what_a_client_cancels() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_language_server_is_told_of_a_cancel_once_and_after_its_request() {
+    let mut setup = Setup::new(Protocol::Lsp);
+    setup.settings.framing = crate::rpc::framing::Framing::Lines;
+    let (line, mut peer) = setup.open();
+    let client = ClientIds::new();
+    let terms = Terms::new().client(&client).within(60 * SECOND);
+    let mut one = begin(&line, r#"{"id":"x","method":"m"}"#, &terms);
+    let cancel = || client.cancel(br#"{"method":"$/cancelRequest","params":{"id":"x"}}"#);
+    assert!(cancel());
+    let asked = sent(&mut one, &mut peer).await;
+    assert_eq!(asked["method"], "m");
+    assert_eq!(peer.message().await["params"]["id"], asked["id"]);
+    assert!(cancel() && cancel());
+    let mut last = begin(&line, r#"{"id":"y","method":"last"}"#, &terms);
+    let request = sent(&mut last, &mut peer).await;
+    assert_eq!(request["method"], "last", "it is told nothing else");
+    peer.reply(&asked["id"], "a part").await;
+    one.reply().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_initialize_that_is_given_up_is_not_cancelled_at_the_peer() {
+    for protocol in [Protocol::Mcp, Protocol::Lsp] {
+        let mut setup = Setup::new(protocol);
+        setup.settings.framing = crate::rpc::framing::Framing::Lines;
+        let (line, mut peer) = setup.open();
+        let own = line.client.call::<Value>("initialize", &());
+        let forwarded = line.client.forward(r#"{"id":1,"method":"initialize"}"#);
+        tokio::select! {
+            biased;
+            _ = async { tokio::join!(own, forwarded) } => panic!("they are not answered"),
+            () = quiet() => {}
+        }
+        for _ in ["own", "forwarded"] {
+            assert_eq!(peer.message().await["method"], "initialize");
+        }
+        let last = line.client.call::<Value>("last", &[1]).within(SECOND);
+        let (outcome, request) = tokio::join!(last, peer.echo());
+        outcome.unwrap();
+        assert_eq!(request["method"], "last");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_without_a_reply_has_what_is_left_of_the_limit_of_its_attempts() {
+    let mut setup = Setup::mcp();
+    (setup.pipe_bytes, setup.settings.queue_max) = (16, 1);
+    let (line, _peer) = setup.open();
+    // One is being written, and one is queued.
+    let mut others = [0, 1].map(|id| {
+        let request = format!(r#"{{"id":{id},"method":"a long one"}}"#);
+        begin(&line, &request, &Terms::new())
+    });
+    for exchange in &mut others {
+        tokio::select! {
+            biased;
+            outcome = exchange.reply() => panic!("{outcome:?}"),
+            () = quiet() => {}
+        }
+    }
+    let begun = Instant::now();
+    let deadline = Some(Limit::starting_now(SECOND));
+    sleep(SECOND / 2).await;
+    let terms = Terms::new().within(SECOND);
+    let news = exchange_until(&line.client, r#"{"method":"news"}"#, &terms, deadline);
+    let error = news.unwrap().reply().await.unwrap_err();
+    assert!(matches!(error, RpcError::Timeout { .. }), "{error}");
+    assert_eq!(begun.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_that_a_language_server_made_is_not_one_of_a_request() {
-    let mut setup = Setup::new(crate::rpc::protocol::Protocol::Lsp);
+    let mut setup = Setup::new(Protocol::Lsp);
     setup.settings.framing = crate::rpc::framing::Framing::Lines;
     let (line, mut peer) = setup.open();
     let mut everybody = line.client.link.subscribe();

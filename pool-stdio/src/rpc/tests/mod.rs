@@ -14,6 +14,7 @@ mod exchanges;
 mod faults;
 mod fidelity;
 mod isolation;
+mod loads;
 mod model;
 mod news;
 #[cfg(unix)]

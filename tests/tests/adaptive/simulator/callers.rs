@@ -18,6 +18,13 @@ pub(crate) enum Callers {
     Closed(u32),
     /// They come by chance, so many per second.
     Open(f64),
+    /// They come by chance, ever more often, up to so many per second after this time.
+    Rising {
+        /// In the end.
+        per_second: f64,
+        /// Until then.
+        rise: Duration,
+    },
     /// So many that ask for the first time of each period, and then pause until its end.
     Bursts {
         /// How many.
@@ -63,7 +70,10 @@ impl Caller {
                 }
             }
             Callers::Open(per_second) => {
-                tasks.spawn(self.clone().come_by_chance(per_second));
+                tasks.spawn(self.clone().come_by_chance(per_second, Duration::ZERO));
+            }
+            Callers::Rising { per_second, rise } => {
+                tasks.spawn(self.clone().come_by_chance(per_second, rise));
             }
             Callers::Bursts { count, ask, period } => {
                 for _ in 0..count {
@@ -90,8 +100,9 @@ impl Caller {
 
     async fn ask(&self) {
         let lease = self.pool.acquire().await.expect("it can be served");
-        lease.request().await;
-        self.completed.fetch_add(1, Ordering::Relaxed);
+        if lease.request().await {
+            self.completed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     async fn ask_always(self) {
@@ -106,13 +117,18 @@ impl Caller {
         drop(lease);
     }
 
-    async fn come_by_chance(self, per_second: f64) {
+    async fn come_by_chance(self, per_second: f64, rise: Duration) {
         let mut asking = JoinSet::new();
         let mut next = self.began;
         loop {
-            next += self
-                .random
-                .exponential(Duration::from_secs_f64(1.0 / per_second));
+            let passed = (next - self.began).as_secs_f64();
+            let part = if next < self.began + rise {
+                (passed / rise.as_secs_f64()).max(0.01)
+            } else {
+                1.0
+            };
+            let rate = per_second * part;
+            next += self.random.exponential(Duration::from_secs_f64(1.0 / rate));
             tokio::time::sleep_until(next).await;
             let caller = self.clone();
             asking.spawn(async move { caller.ask().await });

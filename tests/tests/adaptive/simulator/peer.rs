@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_trait};
+use pool_core::{
+    BoxError, BoxFuture, ConnectContext, ConnectError, Connector, SharedConnector, async_trait,
+};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::random::SharedRandom;
 
@@ -43,6 +45,8 @@ pub(crate) struct Peer {
     pub(crate) ages_in: Option<Duration>,
     /// How long a connect takes.
     pub(crate) connect: Duration,
+    /// How long a connection lives, by chance, with this mean.
+    pub(crate) life: Option<Duration>,
 }
 
 impl Peer {
@@ -64,6 +68,7 @@ impl Peer {
             slower_by_load: 0.0,
             ages_in: None,
             connect: Duration::from_millis(50),
+            life: None,
         }
     }
 
@@ -132,13 +137,28 @@ pub(crate) struct SimulatedConnection {
     server: Arc<SimulatedServer>,
     own: LaneQueue,
     load: AtomicU32,
+    /// If it dies.
+    dies: Option<Instant>,
 }
 
 impl SimulatedConnection {
-    /// A request and its answer.
-    pub(crate) async fn request(&self) {
-        let server = &self.server;
+    /// A request; says whether there was an answer.
+    pub(crate) async fn request(&self) -> bool {
         let others = self.load.fetch_add(1, Ordering::Relaxed);
+        let is_answered = match self.dies {
+            Some(dies) => timeout_at(dies, self.serve(others)).await.is_ok(),
+            None => {
+                self.serve(others).await;
+                true
+            }
+        };
+        self.load.fetch_sub(1, Ordering::Relaxed);
+        is_answered
+    }
+
+    /// Serves a request beside so many others.
+    async fn serve(&self, others: u32) {
+        let server = &self.server;
         let by_load = 1.0 + server.peer.slower_by_load * f64::from(others);
         let age = server.began.elapsed().as_secs_f64();
         let by_age = 1.0
@@ -150,7 +170,6 @@ impl SimulatedConnection {
         if let Some(backend) = &server.backend {
             backend.pass(by_age, &server.random).await;
         }
-        self.load.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -163,12 +182,27 @@ impl Connector for SimulatedConnector {
     type Connection = SimulatedConnection;
 
     async fn connect(&self, _cx: &ConnectContext) -> Result<SimulatedConnection, ConnectError> {
-        sleep(self.0.peer.connect).await;
+        let peer = &self.0.peer;
+        sleep(peer.connect).await;
+        let life = peer.life.map(|mean| self.0.random.exponential(mean));
         Ok(SimulatedConnection {
             server: Arc::clone(&self.0),
-            own: LaneQueue::new(self.0.peer.own),
+            own: LaneQueue::new(peer.own),
             load: AtomicU32::new(0),
+            dies: life.map(|life| Instant::now() + life),
         })
+    }
+
+    fn is_alive(&self, conn: &SimulatedConnection) -> bool {
+        conn.dies.is_none_or(|dies| Instant::now() < dies)
+    }
+
+    fn died(&self, conn: &SimulatedConnection) -> Option<BoxFuture<'static, Option<BoxError>>> {
+        let dies = conn.dies?;
+        Some(Box::pin(async move {
+            sleep_until(dies).await;
+            None
+        }))
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Scenario {
     pub(crate) max_size: usize,
     /// When connections that are not needed are closed.
     pub(crate) idle_timeout: Duration,
+    /// After how many leases a connection is replaced.
+    pub(crate) max_uses: Option<u64>,
     /// How long it takes.
     pub(crate) seconds: u32,
     /// What comes by chance comes from this.
@@ -44,6 +46,7 @@ impl Scenario {
             target: TargetLeases::default(),
             max_size: 16,
             idle_timeout: Duration::from_secs(10),
+            max_uses: None,
             seconds: 60,
             seed: 1,
         }
@@ -82,6 +85,7 @@ impl Scenario {
             .target_leases(self.target)
             .idle_timeout(self.idle_timeout)
             .acquire_timeout(Duration::from_secs(3600))
+            .max_uses(self.max_uses)
             .max_lifetime(None)
             .check_interval(None)
             .build()

@@ -46,6 +46,13 @@ impl Trace {
         leased.max().unwrap_or(0)
     }
 
+    /// When there were more leases than this for the last time.
+    pub(crate) fn crowded_until(&self, leases: usize) -> f64 {
+        let mut backwards = self.samples.iter().rev();
+        let last = backwards.find(|sample| sample.leases > leases);
+        last.map_or(0.0, |sample| sample.seconds)
+    }
+
     /// How many connections had leases, on average, from then on.
     pub(crate) fn mean_leased_after(&self, seconds: f64) -> f64 {
         let leased = self.after(seconds).map(|sample| sample.leased);

@@ -146,6 +146,39 @@ fn the_least_time_of_a_lease_doubles_in_five_minutes() {
     assert_near(learner.least_seconds, 0.002 * 1.2);
 }
 
+#[test]
+fn the_least_time_of_slow_leases_is_known_when_they_have_been_renewed() {
+    let mut learner = TargetLearner::new(1, 1_024);
+    let mut narrow = view(1, 64);
+    for _ in 0..7 {
+        narrow.now = narrow.now.after(TENTH);
+        tick_of(&mut learner, &narrow, 1);
+    }
+    assert!(learner.least_seconds.is_infinite());
+    narrow.now = narrow.now.after(TENTH);
+    tick_of(&mut learner, &narrow, 1);
+    assert_near(learner.least_seconds, 0.1 * (1.0 + 2.0 / 8.0_f64.sqrt()));
+}
+
+#[test]
+fn leases_that_pile_up_say_nothing_of_the_least_time() {
+    let mut learner = TargetLearner::new(1, 1_024);
+    let mut narrow = view(1, 64);
+    // Six begin for each that ends.
+    for tick in 0..100 {
+        narrow.now = narrow.now.after(TENTH);
+        for lease in 1..=60 {
+            learner.begin_lease(50 * tick + lease);
+        }
+        for _ in 0..10 {
+            learner.end_lease(learner.stamp());
+        }
+        narrow.load = 50 * (tick + 1);
+        learner.tick(&narrow);
+    }
+    assert!(learner.least_seconds.is_infinite());
+}
+
 /// An experiment that has measured as many leases in each tick.
 fn measured(from: usize, to: usize, base: u64, ended: u64) -> Experiment {
     let mut profile = LoadProfile::default();

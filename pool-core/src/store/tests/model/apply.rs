@@ -281,7 +281,8 @@ impl Model {
         if !freed.dooms.is_empty() {
             return Ok(freed.dooms.clone());
         }
-        if self.serving() > self.limits.max_size {
+        let is_new = freed.state == State::Opening;
+        if self.open() + usize::from(is_new) > self.limits.max_size {
             return Ok(vec![Reason::Shrunk]);
         }
         let expiry = Choice::Expire {
@@ -345,7 +346,7 @@ impl Model {
 
     fn resize(&mut self, max_size: usize) -> Step {
         self.limits.max_size = max_size;
-        while self.serving() > max_size {
+        while self.open() > max_size {
             let Some(oldest) = self.idle.first().copied() else {
                 break;
             };

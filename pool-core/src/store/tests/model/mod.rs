@@ -99,10 +99,10 @@ impl Model {
         }
     }
 
-    /// Slots whose connection may yet serve a caller: all but those on their way out.
+    /// Connections that are open and not on their way out.
     #[must_use]
-    pub(crate) fn serving(&self) -> usize {
-        self.slots.iter().filter(|slot| !slot.is_leaving()).count()
+    pub(crate) fn open(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.is_open()).count()
     }
 
     /// Lets the pool start connects until so many connections are open; 0 ends that.
