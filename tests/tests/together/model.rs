@@ -145,15 +145,7 @@ impl Model {
             EventKind::TimedOut { waiter } | EventKind::Cancelled { waiter } => {
                 self.pools[pool].leave_queue(waiter)
             }
-            EventKind::Refused { waiter } => {
-                let is_failing = self.peers[self.pools[pool].place].is_failing;
-                let pool = &mut self.pools[pool];
-                ensure(pool.is_closed || is_failing, || {
-                    format!("{waiter} was refused")
-                })?;
-                pool.refused += usize::from(is_failing && !pool.is_closed);
-                pool.leave_queue(waiter)
-            }
+            EventKind::Refused { waiter } => self.refused(pool, waiter),
             EventKind::Opening { id } => self.opening(pool, id, at),
             EventKind::Opened { id } => self.opened(pool, id, at),
             EventKind::ConnectFailed { id, .. } => {
@@ -204,6 +196,16 @@ impl Model {
         }?;
         self.note_wants();
         Ok(())
+    }
+
+    fn refused(&mut self, pool: usize, waiter: WaiterId) -> Checked {
+        let is_failing = self.peers[self.pools[pool].place].is_failing;
+        let pool = &mut self.pools[pool];
+        ensure(pool.is_closed || is_failing, || {
+            format!("{waiter} was refused")
+        })?;
+        pool.refused += usize::from(is_failing && !pool.is_closed);
+        pool.leave_queue(waiter)
     }
 
     fn requeued(&mut self, pool: usize, waiter: WaiterId) -> Checked {
