@@ -14,6 +14,7 @@ use pool_stdio::{ChildCaller, JsonRpcConnection, JsonRpcConnector, Notifications
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::child_era::Era;
@@ -129,8 +130,12 @@ impl SharedConnector for ChildConnector {
         if pings.is_useless() && self.inner.is_alive(child) {
             return Ok(());
         }
+        let begun = Instant::now();
         let outcome = self.inner.check_shared(child).await;
-        if pings.note(&outcome) {
+        let status = child.status();
+        // Otherwise it said something else, or nothing.
+        let has_answered = status.pending == 0 && status.silent_for < begun.elapsed();
+        if pings.note(&outcome, has_answered) {
             tracing::warn!(
                 server = &*self.server,
                 "no child answers `ping`, though the protocol demands it: no further one is pinged"
@@ -215,11 +220,13 @@ impl fmt::Debug for ChildConnector {
 
 #[cfg(test)]
 mod tests {
+    use std::future::IntoFuture;
+    use std::pin::pin;
     use std::time::Duration;
 
     use pool_core::{BoxError, ConnectionId};
     use pool_stdio::{CommandSpec, Protocol, RpcLimits};
-    use tokio::time::Instant;
+    use serde_json::Value;
 
     use super::*;
     use crate::config::ServerSettings;
@@ -247,21 +254,34 @@ mod tests {
         }
     }
 
+    fn cx(number: u64) -> ConnectContext {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        ConnectContext::new(ConnectionId::from_u64(number), 1, deadline)
+    }
+
+    #[tokio::test]
+    async fn a_child_that_is_at_work_and_answers_no_ping_has_answered_none() {
+        let connector = connector("while read -r line; do :; done");
+        let child = connector.connect(&cx(0)).await.unwrap();
+        let mut work = pin!(child.call::<Value>("work", &()).into_future());
+        assert!(futures_util::poll!(work.as_mut()).is_pending());
+        for _ in 0..2 {
+            assert!(connector.check_shared(&child).await.is_ok(), "it works");
+        }
+        assert!(!connector.facts.pings.is_answered());
+    }
+
     #[tokio::test]
     async fn children_of_a_server_that_answers_no_ping_are_judged_by_life_alone_from_the_third_on()
     {
         let connector = connector("while read -r line; do :; done");
-        let cx = |number| {
-            let deadline = Instant::now() + Duration::from_secs(60);
-            ConnectContext::new(ConnectionId::from_u64(number), 1, deadline)
-        };
         let (mut number, mut unanswered) = (0, 0);
         while unanswered < 2 {
             number += 1;
             let child = connector.connect(&cx(number)).await.unwrap();
             // On a busy machine, a ping may not even be written in time, which says nothing.
             let is_unanswered = connector.check_shared(&child).await.is_err();
-            unanswered = if is_unanswered { unanswered + 1 } else { 0 };
+            unanswered += i32::from(is_unanswered);
         }
         for number in number + 1..=number + 2 {
             let child = connector.connect(&cx(number)).await.unwrap();

@@ -23,16 +23,23 @@ impl PingRecord {
     /// Whether a ping says nothing about a child.
     pub(super) fn is_useless(&self) -> bool {
         let unanswered = self.unanswered.load(Ordering::Relaxed);
-        unanswered >= UNANSWERED_MAX && !self.was_answered.load(Ordering::Relaxed)
+        unanswered >= UNANSWERED_MAX && !self.is_answered()
+    }
+
+    /// Whether a child ever answered one.
+    pub(super) fn is_answered(&self) -> bool {
+        self.was_answered.load(Ordering::Relaxed)
     }
 
     /// A child was checked by a ping. Returns whether pings have become useless by that.
-    pub(super) fn note(&self, outcome: &Result<(), CheckError>) -> bool {
+    ///
+    /// A child that is at work passes without an answer, and so does one to which the ping could not be written.
+    pub(super) fn note(&self, outcome: &Result<(), CheckError>, has_answered: bool) -> bool {
         match outcome {
-            Ok(()) => self.was_answered.store(true, Ordering::Relaxed),
+            Ok(()) if has_answered => self.was_answered.store(true, Ordering::Relaxed),
             Err(error) if is_unanswered(error) => return self.note_unanswered(),
-            // It has ended, which says nothing about pings.
-            Err(_) => {}
+            // It was not pinged, or has ended, which says nothing about pings.
+            Ok(()) | Err(_) => {}
         }
         false
     }
@@ -63,9 +70,10 @@ mod tests {
             }))
         };
         for _ in 0..UNANSWERED_MAX {
-            assert!(!record.note(&ended()));
+            assert!(!record.note(&ended(), false));
         }
         assert!(!record.note_unanswered() && !record.is_useless());
+        assert!(!record.note(&Ok(()), false), "it was at work");
         assert!(record.note_unanswered(), "it is told once");
         assert!(!record.note_unanswered());
         assert!(record.is_useless());
@@ -74,7 +82,7 @@ mod tests {
     #[test]
     fn where_a_child_has_answered_once_those_that_do_not_hang() {
         let record = PingRecord::default();
-        assert!(!record.note(&Ok(())));
+        assert!(!record.note(&Ok(()), true));
         for _ in 0..=UNANSWERED_MAX {
             assert!(!record.note_unanswered());
         }
