@@ -50,6 +50,12 @@ impl Bar {
         self.limit.widened(TOLERANCE).holds(value)
     }
 
+    /// Whether it is for a count, which no load of the machine changes.
+    #[must_use]
+    pub fn is_of_count(self) -> bool {
+        self.noise <= NO_NOISE
+    }
+
     /// Whether a figure meets it, or misses it by no more than noise explains.
     #[must_use]
     pub fn is_within_noise(self, value: f64) -> bool {
@@ -96,6 +102,8 @@ impl fmt::Display for Limit {
 
 /// The factor within which a ratio still counts as met: two runs in a row differ by as much.
 pub const TOLERANCE: f64 = 1.05;
+/// Of a count.
+const NO_NOISE: f64 = 1.0;
 
 // Pools beside their peers.
 
@@ -159,13 +167,13 @@ pub const SHARED_MULTIPLEXING: Bar = Bar::at_least(0.95, 2.0);
 /// Starting a child from a large parent.
 pub const LARGE_PARENT: Bar = Bar::at_most(1.1, 2.0);
 /// Descriptors of ours for each child: a count, so there is no noise.
-pub const DESCRIPTORS: Bar = Bar::at_most(4.0, 1.1);
+pub const DESCRIPTORS: Bar = Bar::at_most(4.0, NO_NOISE);
 /// An event of one child beside 1 000 idle children.
 pub const IDLE_CHILDREN: Bar = Bar::at_most(1.2, 2.0);
 /// 180 trees that are ended at once beside 5.
 pub const MANY_ENDS: Bar = Bar::at_most(1.2, 1.5);
 /// Something of which there must be none.
-pub const NONE: Bar = Bar::at_most(0.0, 1.0);
+pub const NONE: Bar = Bar::at_most(0.0, NO_NOISE);
 
 #[cfg(test)]
 mod tests {

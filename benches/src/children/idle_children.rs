@@ -60,8 +60,8 @@ fn measure(effort: Effort) -> Measured<Chapter> {
 /// CPU microseconds per line, one figure for each round: of the host without idle children, and of the other.
 async fn rounds(idle_count: usize) -> Measured<(Vec<f64>, Vec<f64>)> {
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
-    let hosts = [host(0)?, host(idle_count)?];
-    let mut hosts = [hosts[0].acquire().await?, hosts[1].acquire().await?];
+    let pools = [host(0)?, host(idle_count)?];
+    let mut hosts = [pools[0].acquire().await?, pools[1].acquire().await?];
     // The first round warms everything up.
     for number in 0..=ROUNDS {
         let mut turns: Vec<_> = hosts.iter_mut().zip([&mut alone, &mut beside]).collect();
@@ -72,6 +72,11 @@ async fn rounds(idle_count: usize) -> Measured<(Vec<f64>, Vec<f64>)> {
             let reply = host.request("round").within(OUTER_DEADLINE).await?;
             times.push(std::str::from_utf8(&reply.bytes)?.parse()?);
         }
+    }
+    drop(hosts);
+    for pool in pools {
+        // They end their children first, and the next topic measures without them.
+        pool.close(OUTER_DEADLINE).await;
     }
     Ok((alone.split_off(1), beside.split_off(1)))
 }

@@ -7,6 +7,7 @@ use pool_reuse::measure::Progress;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::bars::Bar;
 use crate::children::{Chapter, TOPICS, Topic};
 use crate::effort::Effort;
 use crate::figure::Figure;
@@ -86,14 +87,14 @@ pub(super) fn all(effort: Effort) -> Findings {
         let contenders = subjects_for(&scenario, effort);
         let measure = || scenario.run(&contenders, findings.rounds, |_, _| {});
         let why =
-            |answers: &Answers| failures(&pools::figures(scenario.name, &answers.standings()));
+            |answers: &Answers| why_again(&pools::figures(scenario.name, &answers.standings()));
         let (answers, repeats) = step(&mut progress, scenario.name, || confirmed(measure, why));
         findings.add_pools(scenario, answers);
         findings.repeats.extend(repeats);
     }
     for topic in TOPICS {
         let why = |measured: &Measured<Chapter>| match measured {
-            Ok(chapter) => failures(&chapter.figures),
+            Ok(chapter) => why_again(&chapter.figures),
             Err(why) => vec![format!("{} could not be measured: {why}", topic.name)],
         };
         let measure = || (topic.measure)(effort);
@@ -105,8 +106,7 @@ pub(super) fn all(effort: Effort) -> Findings {
     findings
 }
 
-/// Measures once more if something failed, since the machine can be the cause, and says what it was. The second result
-/// counts, whatever it is.
+/// Measures once more if there is a reason to, and says which. Then the second result counts, whatever it is.
 fn confirmed<T>(measure: impl Fn() -> T, why: impl Fn(&T) -> Vec<String>) -> (T, Vec<String>) {
     let first = measure();
     let failed = why(&first);
@@ -116,8 +116,14 @@ fn confirmed<T>(measure: impl Fn() -> T, why: impl Fn(&T) -> Vec<String>) -> (T,
     (measure(), failed)
 }
 
-fn failures(figures: &[Figure]) -> Vec<String> {
-    figures.iter().filter_map(Figure::failure).collect()
+/// Why to measure once more: the failures, if the load of the machine can be the cause of all of them. It cannot be that of
+/// a count.
+fn why_again(figures: &[Figure]) -> Vec<String> {
+    let failed = || figures.iter().filter(|one| one.failure().is_some());
+    if failed().any(|one| one.bar.is_some_and(Bar::is_of_count)) {
+        return Vec::new();
+    }
+    failed().filter_map(Figure::failure).collect()
 }
 
 /// A shell starts background programs with SIGINT ignored, and children inherit that. Some trees are
@@ -184,7 +190,24 @@ const QUICK_DIVISOR: usize = 2;
 mod tests {
     use std::cell::Cell;
 
-    use super::{confirmed, ignores_interrupt};
+    use super::{confirmed, ignores_interrupt, why_again};
+    use crate::bars;
+    use crate::figure::Figure;
+
+    #[test]
+    fn a_count_that_fails_is_not_measured_again() {
+        let figure = |value, bar| Figure {
+            topic: "ends",
+            what: "something".into(),
+            value: Some(value),
+            bar: Some(bar),
+        };
+        let slow = figure(99.0, bars::IDLE_CHILDREN);
+        assert_eq!(why_again(std::slice::from_ref(&slow)).len(), 1);
+        for count in [figure(1.0, bars::NONE), figure(5.0, bars::DESCRIPTORS)] {
+            assert!(why_again(&[slow.clone(), count]).is_empty());
+        }
+    }
 
     #[test]
     fn the_second_result_counts_if_the_first_one_failed() {
