@@ -1,5 +1,5 @@
 //! Many callers, and children that are killed at random. Every request ends once: with its own answer or
-//! with a typed error. After the killing the throughput comes back.
+//! with a typed error. After the killing the throughput comes back, as the soak program checks.
 //!
 //! Callers send requests as fast as they are answered, through three phases: calm, killing, calm again.
 //! Each request is a line that no other request has. So a reply that went to the wrong request, was lost,

@@ -346,7 +346,9 @@ impl World {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "shown if it fails, to replay it")]
 async fn history(bed: &Bed, seed: u64, endings: &mut Endings) {
+    eprintln!("POOL_CLIENTS_SEED={seed}");
     let world = World::new(bed);
     let mut random = SplitMix64::new(seed);
     let (mut requests, mut serving) = (JoinSet::new(), JoinSet::new());
@@ -386,10 +388,6 @@ fn clients_of_children_that_crash_see_nothing_of_each_other_and_each_request_end
     on_both_runtimes(async |bed| {
         let mut endings = Endings::new();
         for seed in seeds() {
-            #[expect(clippy::print_stderr, reason = "shown if it fails, to replay it")]
-            {
-                eprintln!("POOL_CLIENTS_SEED={seed}");
-            }
             history(bed, seed, &mut endings).await;
         }
         // All endings happen, so that all of them were checked. Which of them a history has depends on the machine, too.

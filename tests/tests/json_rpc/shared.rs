@@ -87,7 +87,7 @@ const CALLERS: u64 = 256;
 const CHILDREN: usize = 4;
 const KILLING: Duration = Duration::from_millis(600);
 const KILL_EACH: Duration = Duration::from_millis(20);
-/// After that, on a machine where children that live so shortly answer nothing.
+/// After that, for a machine on which a child lives too short a time to answer anything.
 const KILL_EACH_THEN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]

@@ -121,17 +121,25 @@ fn callers_do_not_wait_for_one_of_two_children_that_hangs() {
         drop(leases);
         signal(stopped, Signal::SIGSTOP);
         let mut callers = JoinSet::new();
+        let answered = Arc::new(AtomicU32::new(0));
         for _ in 0..8 {
-            let pool = pool.clone();
+            let (pool, answered) = (pool.clone(), Arc::clone(&answered));
             callers.spawn(async move {
                 let mut failed = 0;
                 for _ in 0..100 {
-                    failed += u32::from(ask(&pool).await.is_err());
+                    match ask(&pool).await {
+                        Ok(_) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                        Err(_) => {
+                            failed += 1;
+                            let others = answered.load(Ordering::Relaxed);
+                            assert!(others > 0, "nobody goes on meanwhile");
+                        }
+                    }
                 }
                 failed
             });
         }
-        let failed = callers.join_all().await;
+        let failed: Vec<u32> = callers.join_all().await;
         // Half of them go on meanwhile, and the others lose a call each.
         let losers = failed.iter().filter(|calls| **calls > 0).count();
         assert!((1..=4).contains(&losers), "{failed:?} of 100 calls failed");

@@ -26,7 +26,9 @@ async fn mostly_soon(run: impl AsyncFn() -> Duration) {
         } else {
             late.push((taken, lateness));
         }
-        assert!(late.len() < 10, "{late:?}");
+        // Its child can be late where this process is not, but not often.
+        let unexplained = late.iter().filter(|(_, lateness)| *lateness < PROMISED);
+        assert!(unexplained.count() < 5 && late.len() < 10, "{late:?}");
     }
 }
 

@@ -215,7 +215,7 @@ pub(crate) async fn within<T>(limit: Duration, call: impl IntoFuture<Output = T>
     timed(limit, call).await.0
 }
 
-/// As [`within`], and how late it was beyond what the machine kept everybody waiting.
+/// As [`within`]. Also returns how much longer than the limit it took, less what the machine was late.
 pub(crate) async fn timed<T>(limit: Duration, call: impl IntoFuture<Output = T>) -> (T, Duration) {
     let pulse = Pulse::start();
     let begun = Instant::now();

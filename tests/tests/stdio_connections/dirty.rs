@@ -9,9 +9,10 @@ use pool_stdio::codec::{DecodeError, Line, LineCodec};
 use pool_stdio::{KillScope, Signal, StdioConnector, StdioError};
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::{Sighting, poll_times};
+use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::bed::{SLACK, assert_line, context, give_up, on_both_runtimes, while_stopped, within};
+use crate::bed::{assert_line, context, give_up, on_both_runtimes, while_stopped, within};
 
 /// A request that a child cannot have read as a whole, because a pipe holds 64 KiB.
 fn large() -> String {
@@ -135,7 +136,9 @@ fn a_timeout_fires_with_a_child_that_never_reads_and_a_full_pipe() {
     on_both_runtimes(async |bed| {
         let limit = Duration::from_millis(100);
         let mut child = bed.child(&Behaviour::new().hang()).await;
+        let begun = Instant::now();
         let error = within(limit, child.request(large()).within(limit)).await;
+        let taken = begun.elapsed();
         let error = error.unwrap_err();
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
@@ -147,7 +150,12 @@ fn a_timeout_fires_with_a_child_that_never_reads_and_a_full_pipe() {
         assert!(report.request_bytes_written > 0);
         assert!(report.request_bytes_written < report.request_bytes);
         assert!(!error.is_retry_safe());
-        assert!(report.elapsed + SLACK > limit);
+        // Both clocks are read a moment apart.
+        let moment = Duration::from_millis(2);
+        assert!(
+            report.elapsed + moment > limit && report.elapsed <= taken + moment,
+            "{report}"
+        );
         // The rest of it will never be written, nor anything after it.
         let error = child.request("more").await.unwrap_err();
         assert!(matches!(error, StdioError::Broken { .. }), "{error}");
