@@ -277,9 +277,14 @@ impl LinkState {
         (fate, given_up)
     }
 
-    /// The client of a call that goes on has cancelled it. Returns whether the child is to be told.
-    pub(super) fn cancel(&mut self, call: CallId) -> bool {
-        self.table.cancel(call)
+    /// Whether the child can be told to cancel a call that goes on to its reply.
+    pub(super) fn can_cancel(&self, call: CallId) -> bool {
+        self.table.can_cancel(call)
+    }
+
+    /// The child is told to cancel a call that goes on to its reply.
+    pub(super) fn note_cancelled(&mut self, call: CallId) {
+        self.table.note_cancelled(call);
     }
 
     /// Hands replies to their calls. The wakers of these calls are added to `wakers`. Numbers below

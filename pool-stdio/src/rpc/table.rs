@@ -308,11 +308,17 @@ impl Table {
         }
     }
 
-    /// The client of a call has cancelled it, and it goes on to its reply. Returns whether the child is to be told.
-    pub(super) fn cancel(&mut self, id: CallId) -> bool {
-        let call = self.calls.get_mut(&id);
-        let call = call.filter(|call| call.outcome.is_none());
-        call.is_some_and(|call| std::mem::take(&mut call.can_cancel))
+    /// Whether the child can be told to cancel a call that goes on to its reply.
+    pub(super) fn can_cancel(&self, id: CallId) -> bool {
+        let call = self.calls.get(&id);
+        call.is_some_and(|call| call.outcome.is_none() && call.can_cancel)
+    }
+
+    /// The child is told to cancel a call that goes on to its reply.
+    pub(super) fn note_cancelled(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.can_cancel = false;
+        }
     }
 
     /// Leaves a tombstone, so that the late reply is recognised.

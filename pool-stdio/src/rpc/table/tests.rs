@@ -259,10 +259,18 @@ fn a_child_is_told_of_a_cancel_once_and_never_to_cancel_initialize() {
     assert!(table.abandon(2, Fate::MaybeExecuted).wants_cancel);
     let withdrawn = table.withdraw(3, Withdrawn::ByClient(Fate::MaybeExecuted));
     assert!(withdrawn.wants_cancel);
-    assert!(table.cancel(4) && !table.cancel(4));
+    assert!(
+        table.can_cancel(4) && table.can_cancel(4),
+        "it was not told"
+    );
+    table.note_cancelled(4);
+    assert!(!table.can_cancel(4));
     assert!(!table.abandon(4, Fate::MaybeExecuted).wants_cancel);
     assert!(table.accept_reply(5, reply(), 6).is_ok());
-    assert!(!table.cancel(5) && !table.cancel(6), "no such call goes on");
+    assert!(
+        !table.can_cancel(5) && !table.can_cancel(6),
+        "no such call goes on"
+    );
 }
 
 #[test]
