@@ -171,6 +171,12 @@ async fn requests_that_are_never_answered_are_load_for_a_while_and_leave_nothing
     sleep(SECOND).await;
     quiet().await;
     assert!(!requests.iter_mut().any(Request::is_load));
+    let (outcome, _) = tokio::join!(line.client.call::<Value>("m", &[1]), peer.echo());
+    outcome.unwrap();
+    assert_eq!(line.client.link.state().loads(), 0, "a reply has come");
+    let _unanswered = give_up(&line, &mut peer).await;
+    sleep(hang_after).await;
+    quiet().await;
     let _last = give_up(&line, &mut peer).await;
     assert_eq!(line.client.link.state().loads(), 1);
 }
