@@ -339,8 +339,8 @@ impl LinkState {
         std::mem::take(&mut self.ended_loads)
     }
 
-    /// Whether the child should be asked something, so that its answer ends what counts as load. Not while it owes an
-    /// answer to that, or it would be asked for each request that is given up.
+    /// Whether the child should be pinged, so that its answer ends what counts as load. Not while a ping is unanswered,
+    /// or each request that is given up would cause another one.
     pub(super) fn wants_ping(&self) -> bool {
         self.loads.wants_answer() && !self.table.is_pinged() && self.is_open()
     }

@@ -143,11 +143,22 @@ async fn a_ping_for_which_there_was_no_room_is_sent_later() {
             .await;
     }
     quiet().await;
+    let unsent = || line.client.link.state().status().unsent;
+    let before = unsent();
     drop(call);
     let (lease, end) = oneshot::channel::<()>();
     let call = request["id"].as_u64().unwrap();
     line.client.link.keep_load(call, lease);
     let mut request = Request { call, end };
+    for _ in 0..10 {
+        peer.say("a line of the log").await;
+    }
+    quiet().await;
+    assert_eq!(
+        unsent(),
+        before + 1,
+        "the cancel was dropped, and nothing else"
+    );
     while timeout(SECOND / 10, peer.line()).await.is_ok() {}
     assert!(request.is_load());
     peer.say("a line of the log").await;
