@@ -411,7 +411,7 @@ impl Link {
         let unclaimed = state.deliver(replies, issued, wakers);
         let ended_loads = state.take_ended_loads();
         // The answer to a ping ends what was given up before that ping, and not what was since.
-        let wants_ping = state.wants_ping();
+        let wants_ping = self.wants_ping(&state);
         drop(state);
         drop(ended_loads);
         if wants_ping {

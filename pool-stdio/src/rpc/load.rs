@@ -7,8 +7,8 @@
 //!
 //! # Invariants
 //!
-//! 1. When a load begins, all others have an owner that still waits. So there are no more of them than
-//!    leases, however many requests a child has never answered.
+//! 1. After a load has begun, and after each reply, all loads have an owner that still waits. So there are
+//!    no more of them than leases, however many requests a child has never answered.
 
 use tokio::sync::oneshot;
 
@@ -36,7 +36,7 @@ pub(super) type LoadEnd = oneshot::Receiver<()>;
 impl Loads {
     /// A request was given up that the child may work on.
     pub(super) fn begin(&mut self, call: CallId, ends_with: CallId) -> LoadEnd {
-        // One whose owner waits no more wakes nobody when it is dropped.
+        // A load whose owner no longer waits wakes nobody when it is dropped.
         self.all.retain(|load| !load.owner.is_closed());
         let (owner, end) = oneshot::channel();
         self.all.push(Load {
@@ -47,9 +47,11 @@ impl Loads {
         end
     }
 
-    /// The child has replied to this call. Returns what ends by that.
+    /// The child has replied to this call. Returns the loads that end by that, and those whose owner no
+    /// longer waits.
     pub(super) fn note_reply(&mut self, id: CallId) -> Vec<Load> {
-        let ends = |load: &mut Load| load.call == id || load.ends_with <= id;
+        let ends =
+            |load: &mut Load| load.call == id || load.ends_with <= id || load.owner.is_closed();
         self.all.extract_if(.., ends).collect()
     }
 

@@ -277,9 +277,14 @@ impl LinkState {
         (fate, given_up)
     }
 
-    /// The client of a call that goes on has cancelled it. Returns whether the child is to be told.
-    pub(super) fn cancel(&mut self, call: CallId) -> bool {
-        self.table.cancel(call)
+    /// Whether the child can be told to cancel a call that goes on to its reply.
+    pub(super) fn can_cancel(&self, call: CallId) -> bool {
+        self.table.can_cancel(call)
+    }
+
+    /// The child is told to cancel a call that goes on to its reply.
+    pub(super) fn note_cancelled(&mut self, call: CallId) {
+        self.table.note_cancelled(call);
     }
 
     /// Hands replies to their calls. The wakers of these calls are added to `wakers`. Numbers below
@@ -334,8 +339,8 @@ impl LinkState {
         std::mem::take(&mut self.ended_loads)
     }
 
-    /// Whether the child should be asked something, so that its answer ends what counts as load. Not while it owes an
-    /// answer to that, or it would be asked for each request that is given up.
+    /// Whether the child should be pinged, so that its answer ends what counts as load. Not while a ping is unanswered,
+    /// or each request that is given up would cause another one.
     pub(super) fn wants_ping(&self) -> bool {
         self.loads.wants_answer() && !self.table.is_pinged() && self.is_open()
     }

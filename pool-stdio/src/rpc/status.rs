@@ -40,7 +40,7 @@ pub struct RpcStatus {
     /// Progress notifications and notifications of subscriptions that belong to no call, or to one
     /// without a receiver.
     pub unheard: u64,
-    /// Cancel notifications and answers to the child for which there was no room, and answers that are
-    /// too long because of their id.
+    /// Cancel notifications, answers to the child and pings of a suspected child for which there was no
+    /// room, and answers that are too long because of their id.
     pub unsent: u64,
 }

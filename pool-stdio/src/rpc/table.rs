@@ -87,6 +87,8 @@ pub(super) struct Table {
     tombstones: BTreeSet<CallId>,
     /// Pings that nobody awaits, and that were not answered.
     unawaited_pings: BTreeSet<CallId>,
+    /// The latest of such pings that was answered.
+    last_answered_ping: Option<CallId>,
     /// Calls without a reply.
     unanswered: usize,
     /// Where that number can be seen without a lock.
@@ -136,6 +138,7 @@ impl Table {
             tokens: BTreeMap::new(),
             tombstones: BTreeSet::new(),
             unawaited_pings: BTreeSet::new(),
+            last_answered_ping: None,
             unanswered: 0,
             signs,
         }
@@ -223,8 +226,8 @@ impl Table {
             Some(_) if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
             Some(_) => Err(UnclaimedReply::Duplicate),
             None if self.unawaited_pings.remove(&id) => {
-                // A child that has left out an earlier one will not answer that any more.
-                self.unawaited_pings = self.unawaited_pings.split_off(&id);
+                // Earlier ones stay known, because a child can answer in any order.
+                self.last_answered_ping = self.last_answered_ping.max(Some(id));
                 Ok(None)
             }
             None if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
@@ -308,11 +311,17 @@ impl Table {
         }
     }
 
-    /// The client of a call has cancelled it, and it goes on to its reply. Returns whether the child is to be told.
-    pub(super) fn cancel(&mut self, id: CallId) -> bool {
-        let call = self.calls.get_mut(&id);
-        let call = call.filter(|call| call.outcome.is_none());
-        call.is_some_and(|call| std::mem::take(&mut call.can_cancel))
+    /// Whether the child can be told to cancel a call that goes on to its reply.
+    pub(super) fn can_cancel(&self, id: CallId) -> bool {
+        let call = self.calls.get(&id);
+        call.is_some_and(|call| call.outcome.is_none() && call.can_cancel)
+    }
+
+    /// The child is told to cancel a call that goes on to its reply.
+    pub(super) fn note_cancelled(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.can_cancel = false;
+        }
     }
 
     /// Leaves a tombstone, so that the late reply is recognised.
@@ -394,9 +403,10 @@ impl Table {
         self.tombstones.contains(&id)
     }
 
-    /// Whether a ping was sent that nobody awaits, and is not answered.
+    /// Whether a ping was sent that nobody awaits, and neither it nor a later one was answered. A child that has left
+    /// one out may never answer it.
     pub(super) fn is_pinged(&self) -> bool {
-        !self.unawaited_pings.is_empty()
+        self.unawaited_pings.last() > self.last_answered_ping.as_ref()
     }
 
     /// How many calls are not over.
@@ -437,7 +447,8 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// More would only distinguish more of the very late replies from duplicates.
 pub(super) const TOMBSTONES_MAX: usize = 1024;
 
-/// A child that never answers a ping is sent one for each suspicion. The answer to an older one would count as a duplicate.
+/// A child that never answers a ping is sent one for each suspicion. An answer to one that was sent before the last of
+/// these counts as a duplicate.
 const UNAWAITED_PINGS_MAX: usize = 16;
 
 #[cfg(test)]

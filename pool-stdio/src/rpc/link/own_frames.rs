@@ -33,13 +33,16 @@ impl Link {
         true
     }
 
-    /// Tells the child to cancel a call that goes on, once, and not before it was queued.
+    /// Tells the child to cancel a call that goes on, once, and not before it was queued. If there is no place for
+    /// that, the next cancel of the call tries again.
     pub(in crate::rpc) fn send_cancel(&self, call: CallId) {
         let Some(mut frame) = self.cancel_frame(call) else {
             return;
         };
         let mut state = lock(&self.state);
-        if state.cancel(call) && self.push_now(&mut state, &mut frame) {
+        if state.can_cancel(call) && self.push_now(&mut state, &mut frame) {
+            // Order: only once it is queued, or a cancel without a place would be lost for good.
+            state.note_cancelled(call);
             unlock_and_wake_driver(state);
         }
     }

@@ -11,6 +11,7 @@ use super::own_frames::unlock_and_wake_driver;
 use super::{Link, OwnPing};
 use crate::process::lock;
 use crate::rpc::protocol::Cancel;
+use crate::rpc::state::LinkState;
 use crate::rpc::table::CallId;
 
 impl Link {
@@ -58,7 +59,7 @@ impl Link {
         let Some(end) = state.begin_load(call, next, is_answered) else {
             return;
         };
-        let wants_ping = state.wants_ping();
+        let wants_ping = self.wants_ping(&state);
         drop(state);
         if wants_ping {
             self.ping();
@@ -68,6 +69,12 @@ impl Link {
             drop(timeout(limit, end).await);
             drop(load);
         });
+    }
+
+    /// Whether to ping the child for what counts as load. If there is no place for a ping, the next read looks again:
+    /// a try would only count one more message as not sent.
+    pub(super) fn wants_ping(&self, state: &LinkState) -> bool {
+        state.wants_ping() && self.own_places.available_permits() > 0
     }
 
     /// Pings the child in this way from now on. The first one stays.

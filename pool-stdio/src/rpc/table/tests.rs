@@ -219,7 +219,7 @@ fn the_reply_to_a_ping_that_nobody_awaits_is_taken_once() {
 }
 
 #[test]
-fn answers_to_pings_are_known_in_their_order_and_as_many_as_are_likely() {
+fn answers_to_pings_are_known_in_any_order_and_as_many_as_are_likely() {
     let mut table = table();
     for ping in [1, 2, 3] {
         table.note_unawaited_ping(ping);
@@ -228,11 +228,20 @@ fn answers_to_pings_are_known_in_their_order_and_as_many_as_are_likely() {
         assert!(table.accept_reply(ping, reply(), 100).is_ok());
         assert!(table.is_pinged());
     }
-    // The child has left out the third one.
+    // The child leaves out the third and the fourth one.
     table.note_unawaited_ping(4);
-    assert!(table.accept_reply(4, reply(), 100).is_ok());
+    table.note_unawaited_ping(5);
+    assert!(table.accept_reply(5, reply(), 100).is_ok());
     assert!(!table.is_pinged());
-    for ping in 5..100 {
+    // It answers them after all.
+    assert!(table.accept_reply(3, reply(), 100).is_ok());
+    assert!(!table.is_pinged(), "a later one was answered");
+    table.note_unawaited_ping(6);
+    assert!(table.accept_reply(4, reply(), 100).is_ok());
+    assert!(table.is_pinged(), "the last one was not answered");
+    let again = table.accept_reply(4, reply(), 100).unwrap_err();
+    assert_eq!(again, UnclaimedReply::Duplicate);
+    for ping in 7..100 {
         table.note_unawaited_ping(ping);
     }
     assert_eq!(table.unawaited_pings.len(), 16);
@@ -259,10 +268,18 @@ fn a_child_is_told_of_a_cancel_once_and_never_to_cancel_initialize() {
     assert!(table.abandon(2, Fate::MaybeExecuted).wants_cancel);
     let withdrawn = table.withdraw(3, Withdrawn::ByClient(Fate::MaybeExecuted));
     assert!(withdrawn.wants_cancel);
-    assert!(table.cancel(4) && !table.cancel(4));
+    assert!(
+        table.can_cancel(4) && table.can_cancel(4),
+        "it was not told"
+    );
+    table.note_cancelled(4);
+    assert!(!table.can_cancel(4));
     assert!(!table.abandon(4, Fate::MaybeExecuted).wants_cancel);
     assert!(table.accept_reply(5, reply(), 6).is_ok());
-    assert!(!table.cancel(5) && !table.cancel(6), "no such call goes on");
+    assert!(
+        !table.can_cancel(5) && !table.can_cancel(6),
+        "no such call goes on"
+    );
 }
 
 #[test]

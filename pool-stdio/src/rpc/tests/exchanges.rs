@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{OurEnd, Peer, Setup, quiet};
 use crate::rpc::error::{Fate, RpcError};
@@ -351,6 +351,39 @@ async fn a_language_server_is_told_of_a_cancel_once_and_after_its_request() {
     assert_eq!(request["method"], "last", "it is told nothing else");
     peer.reply(&asked["id"], "a part").await;
     one.reply().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_for_which_there_was_no_room_is_told_when_it_is_repeated() {
+    let mut setup = Setup::new(Protocol::Lsp);
+    setup.settings.framing = crate::rpc::framing::Framing::Lines;
+    setup.pipe_bytes = 64;
+    let (line, mut peer) = setup.open();
+    let client = ClientIds::new();
+    let terms = Terms::new().client(&client).within(60 * SECOND);
+    let mut one = begin(&line, r#"{"id":"x","method":"m"}"#, &terms);
+    let asked = sent(&mut one, &mut peer).await;
+    // It asks much, and reads no answer.
+    for _ in 0..1100 {
+        peer.say(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#).await;
+    }
+    quiet().await;
+    let unsent = || line.client.link.state().status().unsent;
+    let before = unsent();
+    let cancel = || client.cancel(br#"{"method":"$/cancelRequest","params":{"id":"x"}}"#);
+    assert!(cancel());
+    assert_eq!(unsent(), before + 1);
+    while let Ok(Some(answer)) = timeout(SECOND / 10, peer.line()).await {
+        assert!(
+            !answer.contains("cancelRequest"),
+            "there was no room for it"
+        );
+    }
+    assert!(cancel() && cancel());
+    let told = timeout(SECOND, peer.message()).await;
+    let told = told.expect("it is told");
+    assert_eq!(told["params"]["id"], asked["id"]);
+    assert!(timeout(SECOND, peer.line()).await.is_err(), "once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -143,11 +143,22 @@ async fn a_ping_for_which_there_was_no_room_is_sent_later() {
             .await;
     }
     quiet().await;
+    let unsent = || line.client.link.state().status().unsent;
+    let before = unsent();
     drop(call);
     let (lease, end) = oneshot::channel::<()>();
     let call = request["id"].as_u64().unwrap();
     line.client.link.keep_load(call, lease);
     let mut request = Request { call, end };
+    for _ in 0..10 {
+        peer.say("a line of the log").await;
+    }
+    quiet().await;
+    assert_eq!(
+        unsent(),
+        before + 1,
+        "the cancel was dropped, and nothing else"
+    );
     while timeout(SECOND / 10, peer.line()).await.is_ok() {}
     assert!(request.is_load());
     peer.say("a line of the log").await;
@@ -171,6 +182,12 @@ async fn requests_that_are_never_answered_are_load_for_a_while_and_leave_nothing
     sleep(SECOND).await;
     quiet().await;
     assert!(!requests.iter_mut().any(Request::is_load));
+    let (outcome, _) = tokio::join!(line.client.call::<Value>("m", &[1]), peer.echo());
+    outcome.unwrap();
+    assert_eq!(line.client.link.state().loads(), 0, "a reply has come");
+    let _unanswered = give_up(&line, &mut peer).await;
+    sleep(hang_after).await;
+    quiet().await;
     let _last = give_up(&line, &mut peer).await;
     assert_eq!(line.client.link.state().loads(), 1);
 }
