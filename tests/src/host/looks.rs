@@ -41,7 +41,7 @@ pub(super) fn end_of_a_wrapper(scope: &str, condition: &str) {
     let spec = spec.kill_scope(scope_of(scope));
     let term_grace = match condition {
         // Not all of it acts on SIGTERM, or nobody can see that it has.
-        "unreadable-orphan" | "hopping" | "continued" | "no-proc" | "foreign" => {
+        "unreadable-orphan" | "hopping" | "continued" | "no-proc" | "foreign" | "grouped" => {
             Duration::from_secs(1)
         }
         _ => OUTER_DEADLINE,
