@@ -9,12 +9,15 @@
 //!
 //! If a connection is above `max_weight` when it is weighed for the first time, so will be its replacement. Then one is
 //! replaced after the other, each after twice the time, until a new one is lighter. Otherwise connections would be opened
-//! and closed for ever, without getting lighter. They are lent meanwhile, since this limit must refuse nobody.
+//! and closed for ever, without getting lighter. They are lent meanwhile, since this limit must refuse nobody. The heaviest
+//! goes first: it is the one that leaks, if any does.
 //!
 //! # Invariants
 //!
 //! `total_weight` is the sum of the weights of all slots. A slot weighs what it last weighed until it is
 //! free, also while it is being closed.
+
+use std::cmp::Reverse;
 
 use crate::budget::Allotment;
 use crate::event::EventKind;
@@ -100,6 +103,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.is_weighing = false;
         self.weigh_after(now);
         let mut weighing = Weighing::default();
+        let mut measured = Vec::new();
         for reading in readings {
             let record = self.slots.find(reading.key, reading.id);
             let Some(record) = record.filter(|record| record.is_open()) else {
@@ -119,8 +123,15 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             weighing.change += i128::from(weight) - i128::from(before);
             weighing.heaviest = weighing.heaviest.max(Some(weight));
             self.note_first_weight(reading.key, weight);
-            let kill = self.judge_weight(reading.key, reading.id, weight, now);
-            weighing.kills.extend(kill);
+            measured.push((weight, reading.id, reading.key));
+        }
+        // Order: the heaviest first. In the order of slots, the replacement of the one before would be replaced
+        // again and again, since it gets the same slot.
+        measured.sort_by_key(|(weight, id, _)| (Reverse(*weight), *id));
+        for (weight, id, key) in measured {
+            weighing
+                .kills
+                .extend(self.judge_weight(key, id, weight, now));
         }
         weighing
     }

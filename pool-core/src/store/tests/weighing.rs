@@ -238,7 +238,22 @@ fn connections_that_are_too_heavy_when_they_are_new_are_replaced_one_after_the_o
     assert!(closed_at(&mut store, &[(heavy, MAX + 1)], at(5)).is_empty());
     assert!(closed_at(&mut store, &[(light, MAX)], at(5)).is_empty());
     let both = [(light, MAX + 1), (heavy, MAX + 1)];
-    assert_eq!(closed_at(&mut store, &both, at(6)), ["light", "heavy"]);
+    assert_eq!(closed_at(&mut store, &both, at(6)), ["heavy", "light"]);
+}
+
+/// The first in slot order is always the newest: a replacement gets the slot of the one before.
+#[test]
+fn the_heaviest_of_those_that_were_too_heavy_when_they_were_new_is_replaced_first() {
+    let mut store = pool(Some(MAX), None);
+    let [one, two, leaks] = ["one", "two", "leaks"].map(|name| open(&mut store, name, at(0)));
+    let all = [(one, MAX + 1), (two, MAX + 1), (leaks, MAX + 50)];
+    assert_eq!(closed_at(&mut store, &all, at(1)), ["leaks"]);
+    // Of those that weigh the same, the oldest.
+    store.release(leaks);
+    let newest = open(&mut store, "newest", at(1));
+    assert_eq!(newest, leaks, "the same slot");
+    let all = [(newest, MAX + 1), (two, MAX + 1), (one, MAX + 1)];
+    assert_eq!(closed_at(&mut store, &all, at(2)), ["one"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! The model keeps a list of connections, and computes everything anew from it.
 
+use std::cmp::Reverse;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,8 +245,15 @@ impl Rig {
             })
             .collect();
         let before = self.weight();
-        let mut kills = 0;
-        for (one, reading) in self.all.iter_mut().zip(&readings) {
+        self.note_weights(&readings);
+        let kills = self.judge_weights(&readings);
+        let weighing = self.store.weighed(&readings, self.now);
+        assert_eq!(weighing.kills.len(), kills, "invariant W2: killed once");
+        assert_eq!(weighing.change, self.weight() - before, "invariant W3");
+    }
+
+    fn note_weights(&mut self, readings: &[WeightReading]) {
+        for (one, reading) in self.all.iter_mut().zip(readings) {
             if one.place == Place::Closing {
                 continue;
             }
@@ -256,16 +264,32 @@ impl Rig {
                 continue;
             };
             one.weight = weight;
-            let is_heavy = weight > MAX_WEIGHT;
             if one.was_heavy_when_new.is_none() {
-                one.was_heavy_when_new = Some(is_heavy);
-                if !is_heavy {
+                one.was_heavy_when_new = Some(weight > MAX_WEIGHT);
+                if weight <= MAX_WEIGHT {
                     (self.kept, self.kept_until) = (0, Time::default());
                 }
             }
+        }
+    }
+
+    /// Those that weigh most come first. Returns how many are killed.
+    fn judge_weights(&mut self, readings: &[WeightReading]) -> usize {
+        let mut kills = 0;
+        let pairs = self.all.iter_mut().zip(readings);
+        let mut measured: Vec<_> = pairs
+            .filter(|(one, reading)| {
+                let is_measured = matches!(reading.weight, Weight::Measured(_));
+                one.place != Place::Closing && is_measured
+            })
+            .map(|(one, _)| one)
+            .collect();
+        measured.sort_by_key(|one| (Reverse(one.weight), one.id));
+        for one in measured {
+            let is_heavy = one.weight > MAX_WEIGHT;
             let was_heavy = one.was_heavy_when_new == Some(true);
             let is_kept = was_heavy && self.now < self.kept_until;
-            let reason = if weight > KILL_WEIGHT && !one.is_killed {
+            let reason = if one.weight > KILL_WEIGHT && !one.is_killed {
                 kills += 1;
                 one.is_killed = true;
                 CloseReason::Killed
@@ -284,9 +308,7 @@ impl Rig {
                 self.closes.push((one.id, reason));
             }
         }
-        let weighing = self.store.weighed(&readings, self.now);
-        assert_eq!(weighing.kills.len(), kills, "invariant W2: killed once");
-        assert_eq!(weighing.change, self.weight() - before, "invariant W3");
+        kills
     }
 
     fn shed_idle(&mut self, excess: u64) {
