@@ -80,7 +80,9 @@ struct One {
     place: Place,
     weight: u64,
     last: LastWeighing,
-    was_heavy_when_new: Option<bool>,
+    born: Time,
+    is_new: bool,
+    was_heavy_when_new: bool,
     is_killed: bool,
     /// It is not to be lent again.
     is_heavy: bool,
@@ -171,7 +173,9 @@ impl Rig {
             place: Place::Idle,
             weight: 0,
             last: LastWeighing::NotYet,
-            was_heavy_when_new: None,
+            born: self.now,
+            is_new: true,
+            was_heavy_when_new: false,
             is_killed: false,
             is_heavy: false,
         });
@@ -264,9 +268,10 @@ impl Rig {
                 continue;
             };
             one.weight = weight;
-            if one.was_heavy_when_new.is_none() {
-                one.was_heavy_when_new = Some(weight > MAX_WEIGHT);
-                if weight <= MAX_WEIGHT {
+            if one.is_new {
+                one.was_heavy_when_new = weight > MAX_WEIGHT;
+                one.is_new = self.now.since(one.born) < Duration::from_millis(2 * WEIGH_MILLIS);
+                if !one.is_new && !one.was_heavy_when_new {
                     (self.kept, self.kept_until) = (0, Time::default());
                 }
             }
@@ -287,7 +292,7 @@ impl Rig {
         measured.sort_by_key(|one| (Reverse(one.weight), one.id));
         for one in measured {
             let is_heavy = one.weight > MAX_WEIGHT;
-            let was_heavy = one.was_heavy_when_new == Some(true);
+            let was_heavy = one.was_heavy_when_new;
             let is_kept = was_heavy && self.now < self.kept_until;
             let reason = if one.weight > KILL_WEIGHT && !one.is_killed {
                 kills += 1;
