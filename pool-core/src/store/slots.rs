@@ -195,7 +195,8 @@ impl SlotRecord {
         !self.is_open() || self.close_reason.is_some() || self.superseded.is_some()
     }
 
-    /// Outgoing, and likely to be gone soon. Nobody knows when the leases of one that hangs end.
+    /// Outgoing, and likely to be gone soon. Nobody knows when the leases of one that hangs end. A close that hangs
+    /// counts as well: otherwise all others would be closed in its place, one after the other.
     pub(crate) const fn leaves_soon(&self) -> bool {
         let hangs = self.is_open() && self.is_suspected && self.load > 0;
         self.is_outgoing() && !hangs

@@ -199,8 +199,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         u32::try_from(unweighed.count()).unwrap_or(u32::MAX)
     }
 
-    /// How much of the pool's weight is on its way out. What hangs is not: other connections are closed
-    /// in its place.
+    /// How much of the pool's weight is on its way out. A shared connection that hangs is not: other
+    /// connections are closed in its place.
     pub(crate) fn outgoing_weight(&self) -> u64 {
         let outgoing = self.slots.iter().filter(|record| record.leaves_soon());
         let weights = outgoing.map(|record| record.weight);
