@@ -257,9 +257,9 @@ pub enum EventKind {
         /// `max_weight` of the pool, or of the budget.
         limit: u64,
     },
-    /// A new connection weighs more than `max_weight` already, so its replacement will as well. Connections like
-    /// it stay in use, and are replaced one after the other, each after twice the time. Reported when that
-    /// begins; an `Overweight` follows.
+    /// A connection weighs more than `max_weight` within two or three weighings after it was opened, so its replacement
+    /// will as well. Connections like it stay in use, and are replaced one after the other, each after twice the time.
+    /// Reported when that begins, and again after a new connection was light enough; an `Overweight` follows.
     HeavyWhenNew {
         /// The connection.
         id: ConnectionId,

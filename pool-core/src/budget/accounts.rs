@@ -436,8 +436,8 @@ impl<H: Clone> Accounts<H> {
         self.totals.slots < self.limit && (has_reserve || self.totals.committed < self.limit)
     }
 
-    /// Whether another connection of the member fits, by its weight, beside all others. It need not if a caller
-    /// waits for it, or if it is reserved.
+    /// Whether another connection of the member fits, by its weight, beside all others. It need not if it is
+    /// reserved, or for callers, which includes warm-ups and connections to spread leases over.
     fn can_carry_another(&self, account: &Account<H>) -> bool {
         let is_reserved = account.slots < account.entitlement.reserved;
         match self.max_weight {

@@ -387,8 +387,8 @@ impl<T: Send + 'static, L> Builder<T, L> {
     /// [`weigh_interval`](Self::weigh_interval). Worst case: it weighs more by what it gains in an
     /// interval and a lease.
     ///
-    /// Connections that weigh more already when they are weighed for the first time are kept in use: a replacement
-    /// would weigh as much. They are replaced one at a time, each after twice the time, up to an hour, until a new one
+    /// Connections that weigh more already in the first two or three weighings are kept in use: a replacement would
+    /// weigh as much. They are replaced one at a time, each after twice the time, up to an hour, until a new one
     /// is lighter. A warning says so ([`HeavyWhenNew`](crate::EventKind::HeavyWhenNew)).
     pub fn max_weight(mut self, weight: impl Into<Option<u64>>) -> Self {
         self.limits.max_weight = weight.into();

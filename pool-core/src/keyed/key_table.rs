@@ -6,8 +6,9 @@
 //! no waiter, no handle, and was not used since the last turn. If there is none, the first takes its place
 //! that is only used no more. So a flood of new keys replaces keys that are not used, each at the cost of a
 //! few looks, and never one at work. A new key looks at [`PROBES_MAX`] keys at a time: each look takes the lock of a
-//! store, while all callers of other keys wait. If all of them are in use, it goes on in the next critical section, once
-//! around the ring.
+//! store, while all callers of other keys wait. If all of them are in use, it goes on in the next critical section, until it
+//! has looked at as many keys as there are. New keys that look at the same time turn the same ring, so one of them can miss
+//! an unused key that another one has passed by. Then it is refused, though there was one.
 //!
 //! A key that is dropped while its connects fail leaves a record of its failures. A pool that is made
 //! for it later waits out the same delay.

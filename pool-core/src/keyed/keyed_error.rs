@@ -12,7 +12,8 @@ use crate::error::{AcquireError, BuildError};
 #[non_exhaustive]
 pub enum KeyedAcquireError {
     /// The key is new, and as many keys as there may be are in use: each has a lease, a waiter or a
-    /// handle. Or as many keys were dropped, and still have connections that are being closed.
+    /// handle. Or as many keys were dropped, and still have connections that are being closed. Several new keys that
+    /// look for an unused one at the same time can miss one, so one of them can be refused beside it.
     #[error("no place for another key in `{pool}`: {keys} of {limit} keys are in use{}", Closing(*closing))]
     TooManyKeys {
         /// The name of the keyed pool.

@@ -24,5 +24,5 @@ impl HeavyPause {
     }
 }
 
-/// What is too heavy when it is new can leak memory as well, so one is replaced at least this often.
+/// A connection that is too heavy when it is new can leak memory as well, so the heaviest is replaced at least this often.
 const HEAVY_PAUSE_MAX: Duration = Duration::from_secs(60 * 60);

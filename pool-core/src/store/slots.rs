@@ -104,8 +104,10 @@ pub(crate) struct SlotRecord {
     /// What it weighed last.
     pub(crate) weight: u64,
     pub(crate) last_weighing: LastWeighing,
-    /// Whether it weighed more than `max_weight` when it was weighed for the first time.
-    pub(crate) was_heavy_when_new: Option<bool>,
+    /// Its weight may still be that of a program that starts.
+    pub(crate) is_new: bool,
+    /// Whether it weighed more than `max_weight` when it was new.
+    pub(crate) was_heavy_when_new: bool,
     /// Why it was killed.
     pub(crate) kill_cause: Option<Overweight>,
 }
@@ -157,7 +159,8 @@ impl SlotRecord {
             vitals: None,
             weight: 0,
             last_weighing: LastWeighing::NotYet,
-            was_heavy_when_new: None,
+            is_new: true,
+            was_heavy_when_new: false,
             kill_cause: None,
         }
     }
@@ -192,7 +195,8 @@ impl SlotRecord {
         !self.is_open() || self.close_reason.is_some() || self.superseded.is_some()
     }
 
-    /// Outgoing, and likely to be gone soon. Nobody knows when the leases of one that hangs end.
+    /// Outgoing, and likely to be gone soon. Nobody knows when the leases of one that hangs end. A close that hangs
+    /// counts as well: otherwise all others would be closed in its place, one after the other.
     pub(crate) const fn leaves_soon(&self) -> bool {
         let hangs = self.is_open() && self.is_suspected && self.load > 0;
         self.is_outgoing() && !hangs

@@ -7,14 +7,18 @@
 //! call has ended. If there is no weight, the one before counts. A connection above `max_weight` is not lent again: it is
 //! closed when it is returned, or replaced if it is shared. One above `kill_weight` is ended now.
 //!
-//! If a connection is above `max_weight` when it is weighed for the first time, so will be its replacement. Then one is
-//! replaced after the other, each after twice the time, until a new one is lighter. Otherwise connections would be opened
-//! and closed for ever, without getting lighter. They are lent meanwhile, since this limit must refuse nobody.
+//! If a connection is above `max_weight` when it is new, so will be its replacement. It is new until the first weighing
+//! after two intervals: a child that still loads is light in the beginning. Connections that are too heavy when they are new are
+//! replaced one after the other, each after twice the time, until a new one is lighter. Otherwise connections would be opened
+//! and closed for ever, without getting lighter. They are lent meanwhile, since this limit must refuse nobody. The heaviest
+//! goes first: it is the one that leaks, if any does.
 //!
 //! # Invariants
 //!
 //! `total_weight` is the sum of the weights of all slots. A slot weighs what it last weighed until it is
 //! free, also while it is being closed.
+
+use std::cmp::Reverse;
 
 use crate::budget::Allotment;
 use crate::event::EventKind;
@@ -100,6 +104,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.is_weighing = false;
         self.weigh_after(now);
         let mut weighing = Weighing::default();
+        let mut measured = Vec::new();
         for reading in readings {
             let record = self.slots.find(reading.key, reading.id);
             let Some(record) = record.filter(|record| record.is_open()) else {
@@ -118,21 +123,32 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             self.total_weight = self.total_weight - u128::from(before) + u128::from(weight);
             weighing.change += i128::from(weight) - i128::from(before);
             weighing.heaviest = weighing.heaviest.max(Some(weight));
-            self.note_first_weight(reading.key, weight);
-            let kill = self.judge_weight(reading.key, reading.id, weight, now);
-            weighing.kills.extend(kill);
+            self.note_weight_when_new(reading.key, weight, now);
+            measured.push((weight, reading.id, reading.key));
+        }
+        // Order: the heaviest first. In the order of slots, the replacement of the one before would be replaced
+        // again and again, since it gets the same slot.
+        measured.sort_by_key(|(weight, id, _)| (Reverse(*weight), *id));
+        for (weight, id, key) in measured {
+            weighing
+                .kills
+                .extend(self.judge_weight(key, id, weight, now));
         }
         weighing
     }
 
-    fn note_first_weight(&mut self, key: SlotKey, weight: u64) {
+    fn note_weight_when_new(&mut self, key: SlotKey, weight: u64, now: Time) {
         let is_heavy = self.limits.max_weight.is_some_and(|limit| weight > limit);
         let record = self.slots.get_mut(key);
-        if record.was_heavy_when_new.is_none() {
-            record.was_heavy_when_new = Some(is_heavy);
-            if !is_heavy {
-                self.heavy_pause = HeavyPause::default();
-            }
+        if !record.is_new {
+            return;
+        }
+        record.was_heavy_when_new = is_heavy;
+        let new_for = self.limits.weigh_interval.saturating_mul(NEW_INTERVALS);
+        record.is_new = now < record.born.after(new_for);
+        // A light one says that replacing helps, once it had the time to become heavy.
+        if !record.is_new && !is_heavy {
+            self.heavy_pause = HeavyPause::default();
         }
     }
 
@@ -160,7 +176,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if record.is_outgoing() {
             return None;
         }
-        if record.was_heavy_when_new == Some(true) {
+        if record.was_heavy_when_new {
             if now < self.heavy_pause.ends {
                 return None;
             }
@@ -183,8 +199,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         u32::try_from(unweighed.count()).unwrap_or(u32::MAX)
     }
 
-    /// How much of the pool's weight is on its way out. What hangs is not: other connections are closed
-    /// in its place.
+    /// How much of the pool's weight is on its way out. A shared connection that hangs is not: other
+    /// connections are closed in its place.
     pub(crate) fn outgoing_weight(&self) -> u64 {
         let outgoing = self.slots.iter().filter(|record| record.leaves_soon());
         let weights = outgoing.map(|record| record.weight);
@@ -245,3 +261,6 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.slots.get(key).kill_cause
     }
 }
+
+/// For so many intervals a connection is new: in the first one it can be weighed right after it was opened.
+const NEW_INTERVALS: u32 = 2;

@@ -249,7 +249,7 @@ impl Conn {
 
     pub(crate) fn weighs_from_now_on(&mut self, weight: u64) {
         self.was_heavy_early |=
-            weight > MAX_WEIGHT && self.born.elapsed() <= WEIGH_INTERVAL + SLACK;
+            weight > MAX_WEIGHT && self.born.elapsed() <= 3 * WEIGH_INTERVAL + SLACK;
         self.weights.push((Instant::now(), weight));
     }
 }

@@ -177,7 +177,7 @@ async fn events_tell_who_was_too_heavy() {
             }
         })
         .collect();
-    assert_eq!(told, [(ids[0], 150, 100, false), (ids[1], 250, 200, true)]);
+    assert_eq!(told, [(ids[1], 250, 200, true), (ids[0], 150, 100, false)]);
     drop(leases);
     bed.finish().await;
 }

@@ -6,7 +6,8 @@
 //!
 //! A generation is several times as long as most leases. It becomes shorter if nearly all leases end in
 //! the generation they began in. It goes on for twice as long if less than half do: leases that queue at
-//! a slow peer all become old, and none of them is held.
+//! a slow peer all become old, and none of them is held. Each time it goes on, the older ones that have ended
+//! count half: many held leases that end together must not make it go on for long.
 
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ impl LeaseAges {
         let [present, previous, held] = self.ended;
         if previous + held > present && self.length < LENGTH_MAX {
             self.length = (self.length * 2).min(LENGTH_MAX);
+            self.ended = [present, (previous + held).div_ceil(2), 0];
             return false;
         }
         self.ended = [0; 3];
@@ -136,6 +138,31 @@ mod tests {
             assert_eq!(ages.tick(now), is_over, "{seconds} s");
         }
         assert!(ages.tick(now.after(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn many_held_leases_that_end_together_stop_the_generations_for_minutes_only() {
+        let mut ages = LeaseAges::new();
+        let held = ages.stamp();
+        let mut now = Time::default();
+        for _ in 0..2 {
+            now = now.after(LENGTH_FIRST);
+            assert!(ages.tick(now));
+        }
+        for _ in 0..1_000 {
+            assert_eq!(ages.end_lease(held), LeaseAge::Held);
+        }
+        // Beside them there is one short lease in each second.
+        let mut ends = Vec::new();
+        for second in 1..=240 {
+            now = now.after(Duration::from_secs(1));
+            ages.end_lease(ages.stamp());
+            if ages.tick(now) {
+                ends.push(second);
+            }
+        }
+        assert_eq!(ends[..5], [80, 160, 200, 220, 230]);
+        assert!(ages.length < LENGTH_FIRST, "{:?}", ages.length);
     }
 
     #[test]

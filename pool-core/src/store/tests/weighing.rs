@@ -196,14 +196,15 @@ fn a_connection_above_the_limit_is_closed_when_nobody_has_it() {
     let (change, kills) = weigh(&mut store, &[(idle, MAX), (leased, MAX)], at(1));
     assert_eq!((change, kills.len()), (200, 0));
     assert_eq!(closed(&mut store), [], "they are not above it");
+    drop(weigh(&mut store, &[(idle, MAX), (leased, MAX)], at(2)));
     let heavy = [(idle, MAX + 1), (leased, MAX + 1)];
-    assert!(weigh(&mut store, &heavy, at(2)).1.is_empty());
+    assert!(weigh(&mut store, &heavy, at(3)).1.is_empty());
     let told = effects(&mut store).events.into_iter();
     let told = told.filter(|(_, kind)| matches!(kind, EventKind::Overweight { limit: MAX, .. }));
     assert_eq!(told.count(), 2);
     assert_eq!(store.slots.get(idle).state(), State::Closing);
     assert_eq!(store.slots.get(leased).state(), State::Leased);
-    drop(weigh(&mut store, &[(leased, MAX + 2)], at(3)));
+    drop(weigh(&mut store, &[(leased, MAX + 2)], at(4)));
     let again = effects(&mut store).events.into_iter();
     let again = again.filter(|(_, kind)| matches!(kind, EventKind::Overweight { .. }));
     assert_eq!(again.count(), 0, "it was told");
@@ -233,12 +234,47 @@ fn connections_that_are_too_heavy_when_they_are_new_are_replaced_one_after_the_o
     assert_eq!(closed_at(&mut store, &all, at(4)), ["three"]);
     store.release(one);
     store.release(two);
-    // One that was light when it was new is replaced at once, and says that replacing helps.
+    // One that is light after two intervals says that replacing helps, and is replaced at once when it is heavy later.
     let [heavy, light] = ["heavy", "light"].map(|name| open(&mut store, name, at(4)));
-    assert!(closed_at(&mut store, &[(heavy, MAX + 1)], at(5)).is_empty());
-    assert!(closed_at(&mut store, &[(light, MAX)], at(5)).is_empty());
-    let both = [(light, MAX + 1), (heavy, MAX + 1)];
-    assert_eq!(closed_at(&mut store, &both, at(6)), ["light", "heavy"]);
+    let one_is_light = [(light, MAX), (heavy, MAX + 1)];
+    assert!(closed_at(&mut store, &one_is_light, at(5)).is_empty());
+    assert_eq!(closed_at(&mut store, &one_is_light, at(6)), ["heavy"]);
+    assert_eq!(closed_at(&mut store, &[(light, MAX + 1)], at(7)), ["light"]);
+}
+
+/// A child that still loads is light at its first weighing.
+#[test]
+fn a_connection_that_becomes_too_heavy_within_two_intervals_was_so_when_it_was_new() {
+    let mut store = pool(Some(MAX), None);
+    let first = open(&mut store, "first", at(0));
+    assert_eq!(closed_at(&mut store, &[(first, MAX + 1)], at(1)), ["first"]);
+    store.release(first);
+    let loads = open(&mut store, "loads", at(1));
+    let kept = open(&mut store, "kept", at(1));
+    // It does not end the pause, nor is it replaced beside another one.
+    let both = [(loads, 1), (kept, MAX + 1)];
+    drop(weigh(&mut store, &both, at(2)));
+    let told = effects(&mut store).events.into_iter();
+    let told = told.filter(|(_, kind)| matches!(kind, EventKind::HeavyWhenNew { .. }));
+    assert_eq!(told.count(), 0, "it was told of the first one");
+    assert_eq!(store.slots.get(kept).state(), State::Closing);
+    assert!(closed_at(&mut store, &[(loads, MAX + 1)], at(3)).is_empty());
+    assert_eq!(closed_at(&mut store, &[(loads, MAX + 1)], at(4)), ["loads"]);
+}
+
+/// The first in slot order is always the newest: a replacement gets the slot of the one before.
+#[test]
+fn the_heaviest_of_those_that_were_too_heavy_when_they_were_new_is_replaced_first() {
+    let mut store = pool(Some(MAX), None);
+    let [one, two, leaks] = ["one", "two", "leaks"].map(|name| open(&mut store, name, at(0)));
+    let all = [(one, MAX + 1), (two, MAX + 1), (leaks, MAX + 50)];
+    assert_eq!(closed_at(&mut store, &all, at(1)), ["leaks"]);
+    // Of those that weigh the same, the oldest.
+    store.release(leaks);
+    let newest = open(&mut store, "newest", at(1));
+    assert_eq!(newest, leaks, "the same slot");
+    let all = [(newest, MAX + 1), (two, MAX + 1), (one, MAX + 1)];
+    assert_eq!(closed_at(&mut store, &all, at(2)), ["one"]);
 }
 
 #[test]

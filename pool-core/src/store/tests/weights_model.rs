@@ -2,6 +2,7 @@
 //!
 //! The model keeps a list of connections, and computes everything anew from it.
 
+use std::cmp::Reverse;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,9 @@ struct One {
     place: Place,
     weight: u64,
     last: LastWeighing,
-    was_heavy_when_new: Option<bool>,
+    born: Time,
+    is_new: bool,
+    was_heavy_when_new: bool,
     is_killed: bool,
     /// It is not to be lent again.
     is_heavy: bool,
@@ -170,7 +173,9 @@ impl Rig {
             place: Place::Idle,
             weight: 0,
             last: LastWeighing::NotYet,
-            was_heavy_when_new: None,
+            born: self.now,
+            is_new: true,
+            was_heavy_when_new: false,
             is_killed: false,
             is_heavy: false,
         });
@@ -244,8 +249,15 @@ impl Rig {
             })
             .collect();
         let before = self.weight();
-        let mut kills = 0;
-        for (one, reading) in self.all.iter_mut().zip(&readings) {
+        self.note_weights(&readings);
+        let kills = self.judge_weights(&readings);
+        let weighing = self.store.weighed(&readings, self.now);
+        assert_eq!(weighing.kills.len(), kills, "invariant W2: killed once");
+        assert_eq!(weighing.change, self.weight() - before, "invariant W3");
+    }
+
+    fn note_weights(&mut self, readings: &[WeightReading]) {
+        for (one, reading) in self.all.iter_mut().zip(readings) {
             if one.place == Place::Closing {
                 continue;
             }
@@ -256,16 +268,33 @@ impl Rig {
                 continue;
             };
             one.weight = weight;
-            let is_heavy = weight > MAX_WEIGHT;
-            if one.was_heavy_when_new.is_none() {
-                one.was_heavy_when_new = Some(is_heavy);
-                if !is_heavy {
+            if one.is_new {
+                one.was_heavy_when_new = weight > MAX_WEIGHT;
+                one.is_new = self.now.since(one.born) < Duration::from_millis(2 * WEIGH_MILLIS);
+                if !one.is_new && !one.was_heavy_when_new {
                     (self.kept, self.kept_until) = (0, Time::default());
                 }
             }
-            let was_heavy = one.was_heavy_when_new == Some(true);
+        }
+    }
+
+    /// Those that weigh most come first. Returns how many are killed.
+    fn judge_weights(&mut self, readings: &[WeightReading]) -> usize {
+        let mut kills = 0;
+        let pairs = self.all.iter_mut().zip(readings);
+        let mut measured: Vec<_> = pairs
+            .filter(|(one, reading)| {
+                let is_measured = matches!(reading.weight, Weight::Measured(_));
+                one.place != Place::Closing && is_measured
+            })
+            .map(|(one, _)| one)
+            .collect();
+        measured.sort_by_key(|one| (Reverse(one.weight), one.id));
+        for one in measured {
+            let is_heavy = one.weight > MAX_WEIGHT;
+            let was_heavy = one.was_heavy_when_new;
             let is_kept = was_heavy && self.now < self.kept_until;
-            let reason = if weight > KILL_WEIGHT && !one.is_killed {
+            let reason = if one.weight > KILL_WEIGHT && !one.is_killed {
                 kills += 1;
                 one.is_killed = true;
                 CloseReason::Killed
@@ -284,9 +313,7 @@ impl Rig {
                 self.closes.push((one.id, reason));
             }
         }
-        let weighing = self.store.weighed(&readings, self.now);
-        assert_eq!(weighing.kills.len(), kills, "invariant W2: killed once");
-        assert_eq!(weighing.change, self.weight() - before, "invariant W3");
+        kills
     }
 
     fn shed_idle(&mut self, excess: u64) {
