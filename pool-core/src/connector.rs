@@ -217,7 +217,8 @@ pub trait Connector: Send + Sync + 'static {
 /// A suspected connection gets no new leases. Another one may be opened in its place: within `max_size`,
 /// or as one of `max_surge`. If there is no room for both when that one is open, the suspected one is
 /// closed after its last lease. If the suspicion is cleared before that, the suspected one stays, and the
-/// newest is closed after its last lease.
+/// newest is closed after its last lease, unless it is needed again before: if the same one is suspected once more,
+/// for example.
 pub struct SuspicionSink {
     set: Box<dyn Fn(bool) + Send + Sync>,
 }

@@ -90,7 +90,7 @@ pub enum CloseReason {
     Lifetime,
     /// It was lent `max_uses` times.
     MaxUses,
-    /// There are more connections than the pool may have: it became smaller, or one that was to be replaced stays.
+    /// There are more connections than the pool may have: it became smaller, or one that was suspected to hang works again.
     Shrunk,
     /// [`evict_all`](crate::ConnectionPool::evict_all) or
     /// [`retain`](crate::ConnectionPool::retain) picked it.

@@ -16,7 +16,8 @@
 //!
 //! A connection that is *suspected* to hang is not lent until that is cleared. Another one is opened
 //! beside it. If there is no room for both, the suspect is closed after its last lease. If it is cleared before
-//! that, the newest connection is.
+//! that, the newest connection is, unless it is needed again: what was marked as one too many is lent again as soon as
+//! fewer than `max_size` others can be.
 //!
 //! # Invariants
 //!
@@ -118,7 +119,9 @@ impl Lending for Multiplexed {
         if !store.slots.get(key).is_suspected {
             store.close_surplus_replacement(key);
         }
+        store.keep_surplus();
         store.act_on_share(key);
+        store.close_surplus_suspects();
         store.kick();
     }
 
@@ -140,6 +143,9 @@ impl Lending for Multiplexed {
             if record.is_fresh() && selects(record.id) {
                 store.supersede(key, CloseReason::Evicted);
                 count += 1;
+            } else if record.close_reason == Some(CloseReason::Shrunk) && selects(record.id) {
+                // It may be lent again, see `keep_surplus`.
+                store.slots.get_mut(key).superseded = Some(CloseReason::Evicted);
             }
         }
         count
@@ -442,6 +448,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         if reason == CloseReason::Died {
             self.log(EventKind::Died { id });
         }
+        self.keep_surplus();
         // All others may carry their target, so another one may be wanted.
         self.kick();
     }
@@ -464,7 +471,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
     }
 
-    fn update_unused_state(&mut self, key: SlotKey) {
+    pub(super) fn update_unused_state(&mut self, key: SlotKey) {
         let record = self.slots.get(key);
         if record.load == 0 {
             // One that is marked for close is open only until its check ends, and cannot be lent.

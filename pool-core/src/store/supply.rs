@@ -9,7 +9,8 @@
 //! A connection that is evicted or reaches its lifetime in service is *superseded*: it is lent only when
 //! no other can be, until another connection was opened in its place. It is in service while it has
 //! leases, or had one in the last seconds and can be replaced. Then it is *marked for close*, like one
-//! that is broken: it takes no new leases, and is closed after its last.
+//! that is broken: it takes no new leases, and is closed after its last. Only the mark of one too many is lifted, when
+//! fewer than `max_size` take new leases.
 
 use std::time::Duration;
 
@@ -42,18 +43,26 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         if !self.slots.get(key).is_proof {
             self.close_oldest_superseded();
         }
+        self.close_surplus_suspects();
+    }
+
+    pub(super) fn close_surplus_suspects(&mut self) {
         for key in self.shared_keys() {
             self.close_surplus_suspect(key);
         }
     }
 
     /// Closes a suspected connection without leases if its replacement is open and there is no room for both.
+    ///
+    /// A new one is not closed while no other can be lent: if a connector suspects each connection at birth, each
+    /// would be closed for the next, as fast as they connect.
     pub(super) fn close_surplus_suspect(&mut self, key: SlotKey) {
         let is_kept = |record: &SlotRecord| record.close_reason.is_none();
         let record = self.slots.get(key);
         if record.is_suspected
             && record.is_unused()
             && is_kept(record)
+            && (record.uses > 0 || self.lendable_count() > 0)
             && self.shared_records().filter(|it| is_kept(it)).count() > self.limits.max_size
         {
             self.retire_share(key, CloseReason::Evicted);
@@ -77,6 +86,26 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         if let Some((_, key)) = lent.max_by_key(|(rank, _)| *rank) {
             self.mark_for_close(key, CloseReason::Shrunk);
             self.act_on_share(key);
+        }
+    }
+
+    /// Fewer connections take new leases than the pool may have: one that was to be closed as one too many is
+    /// lent again, of several the newest. It has its slot until its last lease ends, so none can be opened in its place.
+    pub(super) fn keep_surplus(&mut self) {
+        if self.is_closed || self.lendable_count() >= self.limits.max_size {
+            return;
+        }
+        let surplus = self.shared.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            let is_surplus = record.close_reason == Some(CloseReason::Shrunk);
+            let rank = (record.superseded.is_none(), record.id);
+            (is_surplus && !record.is_suspected).then_some((rank, *key))
+        });
+        if let Some((_, key)) = surplus.max_by_key(|(rank, _)| *rank) {
+            self.slots.get_mut(key).close_reason = None;
+            self.need.may_have_outgoing = true;
+            self.update_unused_state(key);
+            self.kick();
         }
     }
 

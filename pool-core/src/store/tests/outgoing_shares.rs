@@ -7,7 +7,9 @@ use super::lent_shares::{Pool, closed, effects, open, pool, sharing, take, wait}
 use crate::error::ConnectError;
 use crate::event::EventKind;
 use crate::id::CloseReason;
-use crate::store::{Condition, Lending, Limits, Multiplexed, Weight, WeightReading};
+use crate::store::{
+    Condition, Lending, Limits, Multiplexed, ShareKey, SlotKey, Weight, WeightReading,
+};
 use crate::time::Time;
 
 #[test]
@@ -288,6 +290,135 @@ fn a_suspect_that_is_cleared_in_time_stays_and_its_replacement_goes() {
         store.give_back_share(long, Condition::Clean);
         assert_eq!(closed(effects(&mut store)), [], "{max_size}, {is_used}");
     }
+}
+
+/// A pool of one that has a connection, which was suspected and cleared, and its replacement, both with a lease.
+fn cleared() -> (Pool, [SlotKey; 2], [ShareKey; 2]) {
+    let limits = Limits {
+        max_size: 1,
+        ..sharing()
+    };
+    let (mut store, [old]) = pool(limits, ["old"]);
+    let first = take(&mut store);
+    suspect(&mut store, old, true);
+    let new = open(&mut store, "new", at(0));
+    let second = take(&mut store);
+    assert_eq!(second.slot, new);
+    suspect(&mut store, old, false);
+    let reason = store.slots.get(new).close_reason;
+    assert_eq!(reason, Some(CloseReason::Shrunk));
+    drop(effects(&mut store));
+    (store, [old, new], [first, second])
+}
+
+fn suspect(store: &mut Pool, key: SlotKey, is_suspected: bool) {
+    let id = store.slots.get(key).id;
+    store.suspect(key, id, is_suspected);
+}
+
+#[test]
+fn what_replaced_a_suspect_is_lent_again_if_that_is_suspected_again() {
+    let (mut store, [old, new], leases) = cleared();
+    for _ in 0..3 {
+        suspect(&mut store, old, true);
+        let next = take(&mut store);
+        assert_eq!(next.slot, new);
+        suspect(&mut store, old, false);
+        store.give_back_share(next, Condition::Clean);
+        let next = take(&mut store);
+        assert_eq!(next.slot, old, "the replacement is one too many again");
+        store.give_back_share(next, Condition::Clean);
+    }
+    suspect(&mut store, old, true);
+    wait(&mut store);
+    drop(store.take_served());
+    assert_eq!(
+        store.slots.get(new).load,
+        2,
+        "a caller that waits is served"
+    );
+    for lease in leases {
+        store.give_back_share(lease, Condition::Clean);
+    }
+    let expected = ("old", CloseReason::CheckFailed);
+    assert_eq!(closed(effects(&mut store)), [expected]);
+}
+
+#[test]
+fn what_replaced_a_suspect_is_lent_again_if_that_breaks() {
+    let (mut store, [old, new], _) = cleared();
+    store.died(old, store.slots.get(old).id, None);
+    assert_eq!(take(&mut store).slot, new);
+}
+
+#[test]
+fn what_replaced_a_suspect_is_not_lent_again_in_a_closed_pool() {
+    let (mut store, [old, new], _) = cleared();
+    store.close();
+    suspect(&mut store, old, true);
+    let reason = store.slots.get(new).close_reason;
+    assert_eq!(reason, Some(CloseReason::Shrunk));
+    assert!(store.take_share(Location::caller()).is_none());
+}
+
+#[test]
+fn what_replaced_a_suspect_and_is_suspected_too_is_lent_again_when_that_is_cleared() {
+    let (mut store, [old, new], _) = cleared();
+    for key in [new, old] {
+        suspect(&mut store, key, true);
+    }
+    let reason = store.slots.get(new).close_reason;
+    assert_eq!(reason, Some(CloseReason::Shrunk));
+    suspect(&mut store, new, false);
+    assert_eq!(take(&mut store).slot, new);
+}
+
+#[test]
+fn what_replaced_a_suspect_and_was_evicted_is_to_be_replaced_when_it_is_lent_again() {
+    let (mut store, [old, new], _) = cleared();
+    let evicted = store.slots.get(new).id;
+    assert_eq!(
+        store.evict(|id| id == evicted),
+        0,
+        "it is to be closed anyway"
+    );
+    suspect(&mut store, old, true);
+    assert!(store.slots.get(new).is_superseded());
+    assert_eq!(take(&mut store).slot, new);
+}
+
+#[test]
+fn a_connection_that_is_suspected_at_birth_is_not_closed_for_the_next() {
+    let limits = Limits {
+        max_size: 1,
+        ..sharing()
+    };
+    let (mut store, [old]) = pool(limits, ["old"]);
+    let lease = take(&mut store);
+    suspect(&mut store, old, true);
+    let opening = store.open(at(0)).expect("a replacement is wanted");
+    store.suspect(opening.key, opening.id, true);
+    store.opened(opening.key, "new", at(0));
+    assert_eq!(closed(effects(&mut store)), []);
+    assert!(store.open(at(0)).is_none(), "there is no room");
+    // What was used makes room for another one.
+    store.give_back_share(lease, Condition::Clean);
+    let expected = ("old", CloseReason::CheckFailed);
+    assert_eq!(closed(effects(&mut store)), [expected]);
+}
+
+#[test]
+fn a_surplus_suspect_that_was_never_used_goes_when_another_is_cleared() {
+    let (mut store, [first, second]) = pool(sharing(), ["first", "second"]);
+    for key in [first, second] {
+        suspect(&mut store, key, true);
+    }
+    store.limits.max_size = 1;
+    Multiplexed::close_unused(&mut store);
+    assert_eq!(closed(effects(&mut store)), []);
+    suspect(&mut store, second, false);
+    let expected = ("first", CloseReason::CheckFailed);
+    assert_eq!(closed(effects(&mut store)), [expected]);
 }
 
 #[test]

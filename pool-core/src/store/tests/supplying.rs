@@ -192,6 +192,42 @@ fn an_unused_connection_is_closed_when_its_idle_timeout_is_over() {
 }
 
 #[test]
+fn a_smaller_pool_keeps_one_that_is_to_be_replaced_if_the_other_hangs() {
+    let (mut store, [old, suspect]) = pool(sharing(), ["old", "suspect"]);
+    for _ in 0..3 {
+        take(&mut store);
+    }
+    store.slots.get_mut(old).load = 1;
+    store.slots.get_mut(suspect).load = 2;
+    store.slots.get_mut(old).superseded = Some(CloseReason::Lifetime);
+    store.slots.get_mut(suspect).is_suspected = true;
+    store.limits.max_size = 1;
+    store.shrink_shares();
+    assert_eq!(take(&mut store).slot, old);
+}
+
+/// Of two that are too many when the third one breaks.
+#[test]
+fn the_newest_surplus_connection_is_lent_again_unless_it_is_to_be_replaced() {
+    for (superseded, expected) in [(None, 1), (Some(1), 0)] {
+        let names = ["first", "second", "third"];
+        let (mut store, keys) = pool(sharing(), names);
+        for _ in names {
+            take(&mut store);
+        }
+        if let Some(place) = superseded {
+            store.slots.get_mut(keys[place]).superseded = Some(CloseReason::Lifetime);
+        }
+        store.limits.max_size = 1;
+        for key in &keys[..2] {
+            store.mark_for_close(*key, CloseReason::Shrunk);
+        }
+        store.died(keys[2], store.slots.get(keys[2]).id, None);
+        assert_eq!(take(&mut store).slot, keys[expected], "{superseded:?}");
+    }
+}
+
+#[test]
 fn a_smaller_pool_gives_up_first_what_is_to_be_replaced() {
     let (mut store, [old, fresh]) = pool(sharing(), ["old", "fresh"]);
     for _ in 0..3 {
