@@ -458,11 +458,22 @@ impl<H: Clone> Accounts<H> {
         let excess = self.totals.committed.saturating_sub(self.limit);
         let idle = self.totals.callers_beyond_reserve.saturating_sub(free) + excess;
         let (busy, givers) = match (excess, self.have_none()) {
-            (0, have_none) if have_none > free => (have_none - free, Givers::All),
+            (0, have_none) if have_none > free => {
+                (have_none - free, self.givers_to_those_with_none())
+            }
             (0, have_none) => self.want_for_neediest(free - have_none),
             (excess, have_none) => (excess + have_none, Givers::AbovePart),
         };
         Want { idle, busy, givers }
+    }
+
+    /// Who gives one to members that have none. While all weigh too much, heavy ones are closed for that, and what
+    /// members give up can be in vain as long as these have leases. So each keeps its last.
+    fn givers_to_those_with_none(&self) -> Givers {
+        match self.excess_weight() > 0 {
+            true => Givers::Richer { slots: 0, share: 1 },
+            false => Givers::All,
+        }
     }
 
     /// The members whose callers wait for connections of others.

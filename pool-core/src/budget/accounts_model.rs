@@ -211,7 +211,7 @@ impl Naive {
         let mut waiting = self.members.iter().filter(|member| member.waits());
         waiting.any(|needy| {
             let least = |one: usize, other: usize| giver.level(one).min(needy.level(other));
-            needy.slots() == 0
+            needy.slots() == 0 && self.weight() <= MAX_WEIGHT
                 || least(giver.slots() - 1, needy.slots() + 1) > least(giver.slots(), needy.slots())
         })
     }

@@ -133,6 +133,11 @@ impl Model {
         self.weight().0 >= BUDGET_WEIGHT
     }
 
+    /// Whether they can have been measured at more than they may weigh.
+    pub(crate) fn may_weigh_too_much(&self) -> bool {
+        self.weight().1 > BUDGET_WEIGHT
+    }
+
     pub(crate) fn may_be_heavy(&self) -> bool {
         self.weight().1 >= BUDGET_WEIGHT
     }
