@@ -440,7 +440,7 @@ fn gives_way(accounts: &Accounts<()>, member: &NaiveMember) -> bool {
 
 pub(super) fn gives_way_with(
     accounts: &Accounts<()>,
-    serving: usize,
+    kept: usize,
     share: u32,
     reserved: usize,
 ) -> bool {
@@ -460,7 +460,7 @@ pub(super) fn gives_way_with(
         residence: Duration::ZERO,
         max_weight: None,
     };
-    allotment.claim_busy(serving, false).is_some()
+    allotment.claim_busy(kept, false).is_some()
 }
 
 fn ask(member: &mut NaiveMember, demand: Demand, now: u64) {

@@ -238,7 +238,7 @@ mod tests {
 
         fn reclaim_idle(&self) -> bool {
             let claim = self.allotment.claim_idle(IdleOffer {
-                serving: 1,
+                kept: 1,
                 asked: 0,
                 is_in_use: false,
                 is_needed: false,
