@@ -52,6 +52,8 @@ pub(super) struct Totals {
     pub(super) connecting: usize,
     /// The connections whose close hangs.
     pub(super) stuck: usize,
+    /// What these take of what is not reserved.
+    pub(super) stuck_beyond_reserve: usize,
     /// The shares of all members that hold more than their reserve.
     pub(super) shares_beyond_reserve: usize,
     /// How many members ask for more than spare connections,
@@ -69,6 +71,7 @@ impl Totals {
         self.reserved += account.entitlement.reserved;
         self.connecting += account.connecting;
         self.stuck += account.stuck;
+        self.stuck_beyond_reserve += account.stuck_beyond_reserve();
         self.shares_beyond_reserve += account.share_beyond_reserve();
         self.asking += usize::from(account.demand.callers > 0);
         self.waiting += usize::from(account.demand.is_awaited());
@@ -82,6 +85,7 @@ impl Totals {
         self.reserved -= account.entitlement.reserved;
         self.connecting -= account.connecting;
         self.stuck -= account.stuck;
+        self.stuck_beyond_reserve -= account.stuck_beyond_reserve();
         self.shares_beyond_reserve -= account.share_beyond_reserve();
         self.asking -= usize::from(account.demand.callers > 0);
         self.waiting -= usize::from(account.demand.is_awaited());
@@ -143,6 +147,7 @@ impl<H: Clone> Accounts<H> {
                 reserved: 0,
                 connecting: 0,
                 stuck: 0,
+                stuck_beyond_reserve: 0,
                 shares_beyond_reserve: 0,
                 asking: 0,
                 waiting: 0,
@@ -485,14 +490,14 @@ impl<H: Clone> Accounts<H> {
     /// How many of these have no connection. Each is to get one before others get more.
     fn have_none(&self) -> usize {
         let waiting = self.waiting();
-        waiting.filter(|account| account.present() == 0).count()
+        waiting.filter(|account| account.has() == 0).count()
     }
 
     /// How many connections in use the neediest members want beside so many that are free, and of whom.
     fn want_for_neediest(&self, free: usize) -> (usize, Givers) {
         // Those that have none get one of what is free, so they want one less, and have one.
         let needs = self.waiting().map(|account| {
-            let (has, wants) = (account.present(), account.waiting_beyond_reserve());
+            let (has, wants) = (account.has(), account.waiting_beyond_reserve());
             (has.max(1), wants - usize::from(has == 0), account)
         });
         let mut neediest = None;

@@ -138,7 +138,7 @@ impl BudgetUsage {
     /// Whether connects are what is missing, and not connections.
     #[must_use]
     pub const fn is_short_of_connects(&self) -> bool {
-        self.used < self.limit && self.connecting >= self.max_connecting
+        self.used + self.unused_reserve < self.limit && self.connecting >= self.max_connecting
     }
 }
 

@@ -132,6 +132,8 @@ pub(super) struct Figures {
     pub(super) slots: usize,
     /// How many of them are held by closes that hang.
     pub(super) stuck: usize,
+    /// What these take of what is not reserved.
+    pub(super) stuck_beyond_reserve: usize,
     /// No permit is free but what is reserved.
     pub(super) is_full: bool,
     pub(super) reserved: usize,
@@ -458,7 +460,9 @@ impl Allotment {
     fn is_above_part(&self, kept: usize) -> bool {
         let figures = self.pressure.figures();
         let shares = figures.shares_beyond_reserve;
-        let unreserved = figures.limit.saturating_sub(figures.reserved);
+        // Nobody can give up what is stuck.
+        let others = figures.reserved + figures.stuck_beyond_reserve;
+        let unreserved = figures.limit.saturating_sub(others);
         let beyond_reserve = kept.saturating_sub(self.reserved);
         beyond_reserve as u128 * shares as u128 > unreserved as u128 * u128::from(self.share)
     }

@@ -80,6 +80,7 @@ impl SharedBudget {
             limit: accounts.limit(),
             slots: totals.slots,
             stuck: totals.stuck,
+            stuck_beyond_reserve: totals.stuck_beyond_reserve,
             is_full: totals.committed >= accounts.limit() || accounts.is_heavy(),
             unused_reserve: totals.committed - totals.slots,
             reserved: totals.reserved,

@@ -9,9 +9,9 @@ impl Pool {
         self.conns.len()
     }
 
-    /// What it has something of, or soon will.
+    /// What it has if it is compared with others: one that is stuck does not count.
     pub(crate) fn present(&self) -> usize {
-        self.count(|conn| !conn.is_stuck)
+        self.slots() - self.count(|conn| conn.is_stuck).min(1)
     }
 
     pub(crate) fn opening(&self) -> usize {
