@@ -120,10 +120,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         (self.asked > 0).then(|| allotment.residence())
     }
 
-    /// How full the budget is, if callers wait for it.
+    /// How full the budget is, if callers wait for it. What it was just asked for it may yet grant.
     pub(super) fn awaited_budget(&self) -> Option<BudgetUsage> {
         let allotment = self.allotment.as_ref()?;
-        (self.asked > 0).then(|| allotment.usage())
+        (self.asked > 0 && self.ungranted_since.is_some()).then(|| allotment.usage())
     }
 
     /// How full the budget is, if it has no room for another connection.
