@@ -8,13 +8,13 @@
 //!
 //! If none is free, other members are asked for connections that they use, by the same measure: a member
 //! gives one up if it keeps more for its share than the neediest one has now. So each move raises the
-//! least that any of the two has, and no connection is passed back. One that has none gets one from any
-//! member: with fewer connections than members they take turns.
+//! least that any of the two has, and no connection is passed back. A member that has none gets one from any
+//! member, also the only one of that: with fewer connections than members they take turns.
 //!
 //! Members that only want spare connections come after all that want one for a caller, and no
 //! connection is reclaimed for them: otherwise two pools could take the same permit from each other
-//! for ever without a caller. For the same reason a spare connection must fit beside all others with what one of
-//! its member weighs, unless it is reserved: otherwise it would be closed for the weight of all, and opened again.
+//! for ever without a caller. For the same reason a spare connection must fit: all connections
+//! and the heaviest one of its member must not weigh more than they may together, unless it is reserved: otherwise it would be closed for the weight of all, and opened again.
 //!
 //! # Invariants
 //!
