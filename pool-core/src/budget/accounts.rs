@@ -8,13 +8,13 @@
 //!
 //! If none is free, other members are asked for connections that they use, by the same measure: a member
 //! gives one up if it keeps more for its share than the neediest one has now. So each move raises the
-//! least that any of the two has, and no connection is passed back. One that has none gets one from any
-//! member: with fewer connections than members they take turns.
+//! least that any of the two has, and no connection is passed back. A member that has none gets one from any
+//! member, also the only one of that: with fewer connections than members they take turns.
 //!
 //! Members that only want spare connections come after all that want one for a caller, and no
 //! connection is reclaimed for them: otherwise two pools could take the same permit from each other
-//! for ever without a caller. For the same reason a spare connection must fit beside all others with what one of
-//! its member weighs, unless it is reserved: otherwise it would be closed for the weight of all, and opened again.
+//! for ever without a caller. For the same reason a spare connection must fit: all connections
+//! and the heaviest one of its member must not weigh more than they may together, unless it is reserved: otherwise it would be closed for the weight of all, and opened again.
 //!
 //! # Invariants
 //!
@@ -52,6 +52,8 @@ pub(super) struct Totals {
     pub(super) connecting: usize,
     /// The connections whose close hangs.
     pub(super) stuck: usize,
+    /// What these take of what is not reserved.
+    pub(super) stuck_beyond_reserve: usize,
     /// The shares of all members that hold more than their reserve.
     pub(super) shares_beyond_reserve: usize,
     /// How many members ask for more than spare connections,
@@ -69,6 +71,7 @@ impl Totals {
         self.reserved += account.entitlement.reserved;
         self.connecting += account.connecting;
         self.stuck += account.stuck;
+        self.stuck_beyond_reserve += account.stuck_beyond_reserve();
         self.shares_beyond_reserve += account.share_beyond_reserve();
         self.asking += usize::from(account.demand.callers > 0);
         self.waiting += usize::from(account.demand.is_awaited());
@@ -82,6 +85,7 @@ impl Totals {
         self.reserved -= account.entitlement.reserved;
         self.connecting -= account.connecting;
         self.stuck -= account.stuck;
+        self.stuck_beyond_reserve -= account.stuck_beyond_reserve();
         self.shares_beyond_reserve -= account.share_beyond_reserve();
         self.asking -= usize::from(account.demand.callers > 0);
         self.waiting -= usize::from(account.demand.is_awaited());
@@ -143,6 +147,7 @@ impl<H: Clone> Accounts<H> {
                 reserved: 0,
                 connecting: 0,
                 stuck: 0,
+                stuck_beyond_reserve: 0,
                 shares_beyond_reserve: 0,
                 asking: 0,
                 waiting: 0,
@@ -458,11 +463,22 @@ impl<H: Clone> Accounts<H> {
         let excess = self.totals.committed.saturating_sub(self.limit);
         let idle = self.totals.callers_beyond_reserve.saturating_sub(free) + excess;
         let (busy, givers) = match (excess, self.have_none()) {
-            (0, have_none) if have_none > free => (have_none - free, Givers::All),
+            (0, have_none) if have_none > free => {
+                (have_none - free, self.givers_to_those_with_none())
+            }
             (0, have_none) => self.want_for_neediest(free - have_none),
             (excess, have_none) => (excess + have_none, Givers::AbovePart),
         };
         Want { idle, busy, givers }
+    }
+
+    /// Who gives one to members that have none. While all weigh too much, heavy ones are closed for that, and what
+    /// members give up can be in vain as long as these have leases. So each keeps its last.
+    fn givers_to_those_with_none(&self) -> Givers {
+        match self.excess_weight() > 0 {
+            true => Givers::Richer { slots: 0, share: 1 },
+            false => Givers::All,
+        }
     }
 
     /// The members whose callers wait for connections of others.
@@ -474,14 +490,14 @@ impl<H: Clone> Accounts<H> {
     /// How many of these have no connection. Each is to get one before others get more.
     fn have_none(&self) -> usize {
         let waiting = self.waiting();
-        waiting.filter(|account| account.present() == 0).count()
+        waiting.filter(|account| account.has() == 0).count()
     }
 
     /// How many connections in use the neediest members want beside so many that are free, and of whom.
     fn want_for_neediest(&self, free: usize) -> (usize, Givers) {
         // Those that have none get one of what is free, so they want one less, and have one.
         let needs = self.waiting().map(|account| {
-            let (has, wants) = (account.present(), account.waiting_beyond_reserve());
+            let (has, wants) = (account.has(), account.waiting_beyond_reserve());
             (has.max(1), wants - usize::from(has == 0), account)
         });
         let mut neediest = None;

@@ -211,7 +211,7 @@ impl Naive {
         let mut waiting = self.members.iter().filter(|member| member.waits());
         waiting.any(|needy| {
             let least = |one: usize, other: usize| giver.level(one).min(needy.level(other));
-            needy.slots() == 0
+            needy.slots() == 0 && self.weight() <= MAX_WEIGHT
                 || least(giver.slots() - 1, needy.slots() + 1) > least(giver.slots(), needy.slots())
         })
     }
@@ -440,7 +440,7 @@ fn gives_way(accounts: &Accounts<()>, member: &NaiveMember) -> bool {
 
 pub(super) fn gives_way_with(
     accounts: &Accounts<()>,
-    serving: usize,
+    kept: usize,
     share: u32,
     reserved: usize,
 ) -> bool {
@@ -460,7 +460,7 @@ pub(super) fn gives_way_with(
         residence: Duration::ZERO,
         max_weight: None,
     };
-    allotment.claim_busy(serving, false).is_some()
+    allotment.claim_busy(kept, false).is_some()
 }
 
 fn ask(member: &mut NaiveMember, demand: Demand, now: u64) {

@@ -67,7 +67,7 @@ impl BudgetBuilder {
     /// Default 500 ms: several times as long as it takes to start most children. With more busy pools
     /// than connections each pool gets a connection for this long, and one lease, in turn: a longer time
     /// means fewer connects and longer waits. An idle connection is kept for as long after its last use, unless
-    /// a pool that has less for its share waits for one.
+    /// a pool that has none, or less for its share, waits for one.
     pub const fn min_residence(mut self, residence: Duration) -> Self {
         self.min_residence = residence;
         self

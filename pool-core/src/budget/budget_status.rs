@@ -138,7 +138,7 @@ impl BudgetUsage {
     /// Whether connects are what is missing, and not connections.
     #[must_use]
     pub const fn is_short_of_connects(&self) -> bool {
-        self.used < self.limit && self.connecting >= self.max_connecting
+        self.used + self.unused_reserve < self.limit && self.connecting >= self.max_connecting
     }
 }
 
@@ -223,5 +223,35 @@ impl fmt::Display for Waiting<'_> {
             1 => write!(f, "1 {what} waits"),
             count => write!(f, "{count} {what}s wait"),
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::BudgetUsage;
+
+    #[test]
+    fn a_budget_that_is_full_by_its_reserves_is_not_short_of_connects() {
+        let usage = |unused_reserve| BudgetUsage {
+            name: "children".into(),
+            used: 3,
+            limit: 5,
+            stuck: 0,
+            unused_reserve,
+            connecting: 1,
+            max_connecting: 1,
+            holders: 1,
+            waiting: 1,
+            weight: 0,
+            max_weight: None,
+        };
+        assert_eq!(
+            usage(2).to_string(),
+            "budget `children` is full: 3 of 5 (2 more reserved), held by 1 pool; 1 pool waits"
+        );
+        assert_eq!(
+            usage(1).to_string(),
+            "budget `children` allows no more connects: 1 of 1 in flight; 1 pool waits"
+        );
     }
 }

@@ -28,7 +28,7 @@ fn pressed() -> Allotment {
 
 fn claim(allotment: &Allotment) -> Option<Claim> {
     allotment.claim_idle(IdleOffer {
-        serving: 1,
+        kept: 1,
         asked: 0,
         is_in_use: false,
         is_needed: false,

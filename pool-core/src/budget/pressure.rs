@@ -132,6 +132,8 @@ pub(super) struct Figures {
     pub(super) slots: usize,
     /// How many of them are held by closes that hang.
     pub(super) stuck: usize,
+    /// What these take of what is not reserved.
+    pub(super) stuck_beyond_reserve: usize,
     /// No permit is free but what is reserved.
     pub(super) is_full: bool,
     pub(super) reserved: usize,
@@ -161,12 +163,13 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Its connection is being closed from now on.
+    /// Its connection is being closed from now on. It counts again if it had aged before, under a long lease.
     pub(crate) fn closing(&self) {
         let ages_at = self.pressure.clock.now().after(CLOSE_PATIENCE);
         let mut claims = self.pressure.claims.lock();
-        if let Some(entry) = claims.ages_at.get_mut(&self.number) {
-            *entry = ages_at;
+        let had_aged = claims.ages_at.insert(self.number, ages_at).is_none();
+        if had_aged {
+            self.pressure.count_in(|_| u64::MAX);
         }
     }
 
@@ -352,8 +355,8 @@ impl Drop for Claim {
 /// An idle connection that a pool could give up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IdleOffer {
-    /// How many connections the pool has that can serve.
-    pub(crate) serving: usize,
+    /// How many connections the pool keeps.
+    pub(crate) kept: usize,
     /// How many the pool itself asked the budget for: it gives up none for itself.
     pub(crate) asked: usize,
     /// It was used within the minimum residence.
@@ -415,14 +418,14 @@ impl Allotment {
     }
 
     fn idle_wanted(&self, offer: IdleOffer) -> impl Fn(Level) -> u64 {
-        let is_reserved = offer.serving <= self.reserved;
+        let is_reserved = offer.kept <= self.reserved;
         let is_kept = offer.is_in_use || offer.is_needed;
         // If there are too many, idle ones go first.
         let givers = match self.pressure.givers() {
             Givers::AbovePart => Givers::All,
             givers @ (Givers::All | Givers::Richer { .. }) => givers,
         };
-        let busy_wanted = self.busy_wanted(offer.serving, givers);
+        let busy_wanted = self.busy_wanted(offer.kept, givers);
         move |level| match (is_reserved, is_kept) {
             (true, _) => 0,
             (_, true) => busy_wanted(level),
@@ -430,10 +433,10 @@ impl Allotment {
         }
     }
 
-    /// How many connections in use are wanted of this pool, which has so many that serve.
-    fn busy_wanted(&self, serving: usize, givers: Givers) -> impl Fn(Level) -> u64 {
+    /// How many connections in use are wanted of this pool, which keeps so many.
+    fn busy_wanted(&self, kept: usize, givers: Givers) -> impl Fn(Level) -> u64 {
         let (reserved, share) = (self.reserved, self.share);
-        let is_above_part = givers == Givers::AbovePart && self.is_above_part(serving);
+        let is_above_part = givers == Givers::AbovePart && self.is_above_part(kept);
         move |level| {
             let gives = match givers {
                 Givers::All => true,
@@ -441,11 +444,11 @@ impl Allotment {
                 // it can have.
                 Givers::Richer { slots, share: its } => {
                     let has = usize::try_from(slots + level.claimed).unwrap_or(usize::MAX);
-                    by_share((serving.saturating_sub(1), share), (has, its)).is_gt()
+                    by_share((kept.saturating_sub(1), share), (has, its)).is_gt()
                 }
                 Givers::AbovePart => is_above_part,
             };
-            if gives && serving > reserved {
+            if gives && kept > reserved {
                 level.busy
             } else {
                 0
@@ -454,22 +457,27 @@ impl Allotment {
     }
 
     /// Whether the pool has more than its part of what is not reserved.
-    fn is_above_part(&self, serving: usize) -> bool {
+    fn is_above_part(&self, kept: usize) -> bool {
         let figures = self.pressure.figures();
         let shares = figures.shares_beyond_reserve;
-        let unreserved = figures.limit.saturating_sub(figures.reserved);
-        let beyond_reserve = serving.saturating_sub(self.reserved);
+        // Nobody can give up what is stuck.
+        let others = figures.reserved + figures.stuck_beyond_reserve;
+        let unreserved = figures.limit.saturating_sub(others);
+        let beyond_reserve = kept.saturating_sub(self.reserved);
         beyond_reserve as u128 * shares as u128 > unreserved as u128 * u128::from(self.share)
     }
 
-    /// Gives up one of `serving` connections that callers of this pool wait for, if one is wanted of this
-    /// pool. If it still has leases, the claim ages soon.
-    pub(crate) fn claim_busy(&self, serving: usize, has_leases: bool) -> Option<Claim> {
-        let wanted = self.busy_wanted(serving, self.pressure.givers());
+    /// Whether a connection is wanted of this pool, which keeps so many and has callers that wait. Of a
+    /// pool that keeps fewer, no more is wanted.
+    pub(crate) fn wants_busy(&self, kept: usize) -> bool {
         let level = self.pressure.level();
-        if level.claimed >= wanted(level) {
-            return None;
-        }
+        level.claimed < self.busy_wanted(kept, self.pressure.givers())(level)
+    }
+
+    /// Gives up one of `kept` connections that callers of this pool wait for, if one is wanted of this
+    /// pool. If it still has leases, the claim ages soon.
+    pub(crate) fn claim_busy(&self, kept: usize, has_leases: bool) -> Option<Claim> {
+        let wanted = self.busy_wanted(kept, self.pressure.givers());
         let patience = match has_leases {
             true => self.residence,
             false => CLOSE_PATIENCE,

@@ -80,6 +80,7 @@ impl SharedBudget {
             limit: accounts.limit(),
             slots: totals.slots,
             stuck: totals.stuck,
+            stuck_beyond_reserve: totals.stuck_beyond_reserve,
             is_full: totals.committed >= accounts.limit() || accounts.is_heavy(),
             unused_reserve: totals.committed - totals.slots,
             reserved: totals.reserved,
@@ -238,7 +239,7 @@ mod tests {
 
         fn reclaim_idle(&self) -> bool {
             let claim = self.allotment.claim_idle(IdleOffer {
-                serving: 1,
+                kept: 1,
                 asked: 0,
                 is_in_use: false,
                 is_needed: false,

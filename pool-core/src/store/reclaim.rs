@@ -120,10 +120,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         (self.asked > 0).then(|| allotment.residence())
     }
 
-    /// How full the budget is, if callers wait for it.
+    /// How full the budget is, if callers wait for it. What it was just asked for it may yet grant.
     pub(super) fn awaited_budget(&self) -> Option<BudgetUsage> {
         let allotment = self.allotment.as_ref()?;
-        (self.asked > 0).then(|| allotment.usage())
+        (self.asked > 0 && self.ungranted_since.is_some()).then(|| allotment.usage())
     }
 
     /// How full the budget is, if it has no room for another connection.
@@ -178,7 +178,11 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if !is_wanted_here || !has_served {
             return false;
         }
-        let claim = allotment.claim_busy(self.slots.serving(), record.load > 0);
+        // If it is not wanted of a pool with more, it need not be counted exactly.
+        if !allotment.wants_busy(self.slots.serving()) {
+            return false;
+        }
+        let claim = allotment.claim_busy(self.slots.kept(), record.load > 0);
         let gives_way = claim.is_some();
         if let Some(ages_at) = claim.as_ref().and_then(Claim::ages_at) {
             self.set_alarm(ages_at);
@@ -234,7 +238,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let key = L::least_recent(self)?;
         let used = self.slots.get(key).used;
         let offer = IdleOffer {
-            serving: self.slots.serving(),
+            kept: self.slots.kept(),
             asked: self.told,
             is_in_use: used.after(allotment.residence()) > self.tick,
             is_needed: self.slots.count(State::Idle) <= self.unused_needed(),

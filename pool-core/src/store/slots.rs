@@ -380,6 +380,13 @@ impl Slots {
         self.count(State::Opening) + self.open()
     }
 
+    /// Those that its pool keeps: not those that were given up already and still have leases, and no connect that
+    /// hangs.
+    pub(crate) fn kept(&self) -> usize {
+        let stays = |record: &&SlotRecord| record.is_open() && record.close_reason.is_none();
+        self.on_time(State::Opening) + self.iter().filter(stays).count()
+    }
+
     /// Whether more than `limit` connections are open, this one included, which may just have been opened.
     #[inline]
     pub(crate) fn has_no_room_for(&self, key: SlotKey, limit: usize) -> bool {

@@ -263,6 +263,89 @@ async fn connection_that_gives_way_under_a_long_lease_keeps_no_surplus_of_a_smal
     assert_eq!(budget.status().used, 0);
 }
 
+/// It is still open, but it is none that the pool keeps.
+#[tokio::test(start_paused = true)]
+async fn only_the_surplus_of_a_smaller_budget_gives_way_under_long_leases() {
+    let _watchdog = Watchdog::start();
+    let budget = budget_of(3);
+    let busy = Shared::new("busy", &budget);
+    let callers: Vec<_> = (0..6)
+        .map(|_| HandPolled::waiting(busy.pool.acquire()))
+        .collect();
+    quiesce().await;
+    let mut leases = BTreeMap::<_, Vec<_>>::new();
+    for mut caller in callers {
+        let lease = caller.ready().expect("there is room for all");
+        leases
+            .entry(SharedLease::id(&lease))
+            .or_default()
+            .push(lease);
+    }
+    assert_eq!(leases.len(), 3);
+    budget.resize(2).expect("nothing is reserved");
+    for of_one in leases.values_mut() {
+        pass(RESIDENCE + TICK).await;
+        of_one.pop();
+    }
+    pass(RESIDENCE + TICK).await;
+    drop(leases);
+    quiesce().await;
+    assert_eq!(busy.reasons(), [CloseReason::Reclaimed]);
+    busy.finish().await;
+    assert_eq!(budget.status().used, 0);
+}
+
+/// The claim has aged before the close begins, and the close runs.
+#[tokio::test(start_paused = true)]
+async fn close_after_a_long_lease_keeps_no_other_connection_of_its_pool() {
+    let _watchdog = Watchdog::start();
+    let budget = budget_of(2);
+    let names = ["busy", "one", "other"];
+    let [busy, one, other] = names.map(|name| Shared::new(name, &budget));
+    let callers: Vec<_> = (0..4)
+        .map(|_| HandPolled::waiting(busy.pool.acquire()))
+        .collect();
+    quiesce().await;
+    let mut leases = BTreeMap::<_, Vec<_>>::new();
+    for mut caller in callers {
+        let lease = caller.ready().expect("there is room for all");
+        leases
+            .entry(SharedLease::id(&lease))
+            .or_default()
+            .push(lease);
+    }
+    let (_, mut draining) = leases.pop_first().expect("it has two connections");
+    let leaving = HandPolled::waiting(one.pool.acquire());
+    pass(RESIDENCE + TICK).await;
+    draining.pop();
+    drop(leases);
+    quiesce().await;
+    drop(leaving);
+    quiesce().await;
+    assert_eq!((budget.status().reclaiming, busy.reasons()), (1, vec![]));
+    pass(RESIDENCE + 2 * TICK).await;
+    assert_eq!(budget.status().reclaiming, 0, "the claim has aged");
+    busy.fake.set(Call::Close, Answer::Manual);
+    drop(draining);
+    quiesce().await;
+    let closing = busy.fake.next(Call::Close).await;
+    busy.fake.set(Call::Close, Answer::Ok);
+    assert_eq!(budget.status().reclaiming, 1, "its slot will be free");
+    let mut waiting = [&one, &other].map(|starved| HandPolled::waiting(starved.pool.acquire()));
+    quiesce().await;
+    assert_eq!(busy.reasons(), [CloseReason::Reclaimed; 2]);
+    closing.succeed();
+    quiesce().await;
+    for caller in &mut waiting {
+        drop(caller.ready().expect("each has one"));
+    }
+    drop(waiting);
+    for pool in [busy, one, other] {
+        pool.finish().await;
+    }
+    assert_eq!(budget.status().used, 0);
+}
+
 /// Each connection carries its target, so each pool would have another one for further leases, though no caller
 /// waits. So it is with a third pool that holds more, and without it.
 #[tokio::test(start_paused = true)]

@@ -134,3 +134,65 @@ async fn close_that_takes_long_keeps_no_surplus_of_a_smaller_budget() {
     hung.succeed();
     pools.finish([slow, other]).await;
 }
+
+/// What is stuck takes its part of the limit, whoever has it.
+#[tokio::test(start_paused = true)]
+async fn smaller_budget_is_kept_by_busy_pools_beside_what_is_stuck() {
+    let pools = pools(12);
+    let stuck = pools.add("stuck");
+    stuck.fake.set(Call::Close, Answer::Manual);
+    let leases = stuck.leases(2).await;
+    leases.into_iter().for_each(PooledConnection::discard);
+    pass(21 * SECOND).await;
+    let busy = ["one", "other"].map(|name| pools.add(name));
+    let ends = Arc::new(AtomicBool::new(false));
+    for member in &busy {
+        keep_busy(member, 8, Duration::from_millis(10), &ends);
+    }
+    pass(2 * RESIDENCE).await;
+    let held = || ["one", "other"].map(|name| pools.account(name).held);
+    assert_eq!((held(), pools.account("stuck").stuck), ([5, 5], 2));
+    pools.resize(10);
+    pass(2 * RESIDENCE).await;
+    assert_eq!((held(), pools.budget.status().used), ([4, 4], 10));
+    let newcomer = pools.add("newcomer");
+    let mut waiting = HandPolled::waiting(newcomer.pool.acquire());
+    pass(2 * RESIDENCE).await;
+    drop(waiting.ready().expect("it has none"));
+    ends.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        stuck.fake.next(Call::Close).await.succeed();
+    }
+    stuck.fake.set(Call::Close, Answer::Ok);
+    pass(SECOND).await;
+    drop(waiting);
+    let members = busy.into_iter().chain([stuck, newcomer]);
+    pools.finish(members).await;
+}
+
+/// Otherwise it would get one after the other, and each would hang.
+#[tokio::test(start_paused = true)]
+async fn pool_whose_closes_all_hang_leaves_others_what_they_have() {
+    let pools = pools(4);
+    let hanging = pools.add("hanging");
+    hanging.fake.set(Call::Close, Answer::Manual);
+    let busy = pools.add("busy");
+    let ends = Arc::new(AtomicBool::new(false));
+    keep_busy(&busy, 8, Duration::from_millis(10), &ends);
+    pass(2 * RESIDENCE).await;
+    for _ in 0..6 {
+        if let Ok(lease) = hanging.pool.acquire_within(2 * RESIDENCE).await {
+            PooledConnection::discard(lease);
+        }
+        pass(21 * SECOND).await;
+    }
+    let held = ["hanging", "busy"].map(|name| pools.account(name).held);
+    assert_eq!(held, [2, 2]);
+    ends.store(true, Ordering::Relaxed);
+    hanging.fake.set(Call::Close, Answer::Ok);
+    for _ in 0..2 {
+        hanging.fake.next(Call::Close).await.succeed();
+    }
+    pass(SECOND).await;
+    pools.finish([hanging, busy]).await;
+}

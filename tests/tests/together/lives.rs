@@ -42,6 +42,8 @@ impl Model {
             format!("{id} is opened before the delay after a failure is over")
         })?;
         self.check_precedence(number, id)?;
+        let asked = &mut self.cause.asked[self.pools[number].place];
+        *asked = asked.saturating_sub(1);
         let conn = Conn {
             id,
             phase: Phase::Opening,
@@ -79,7 +81,8 @@ impl Model {
             };
             let has_fewer =
                 slots.max(other.present()) * pool.share() < pool.present() * other.share();
-            let waits = other.wants() > 0 && !other.queue.is_empty();
+            let asks = self.cause.asked[place].min(other.wants()) > 0;
+            let waits = asks && !other.queue.is_empty();
             let may_connect = !self.peers[place].is_failing;
             ensure(!(has_fewer && waits && may_connect), || {
                 format!("{id} is opened although place {place} has less for its share, and waits")

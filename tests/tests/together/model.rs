@@ -37,8 +37,10 @@ pub(crate) struct Cause {
     pub(crate) evicted: Option<usize>,
     /// The most connections that there were too many.
     pub(crate) excess: usize,
-    /// What each place wanted when all was settled before, and with how many slots.
+    /// With how many connections each place waited when all was settled before,
     pub(crate) waited: [Option<usize>; PLACES.len()],
+    /// and how many connects it asked for then and has not begun: it asks for more a moment later.
+    pub(crate) asked: [usize; PLACES.len()],
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +81,7 @@ impl Model {
             let pool = self.current[place].map(|pool| &self.pools[pool]);
             let waits = pool.filter(|pool| pool.wants() > 0 && !pool.queue.is_empty());
             self.cause.waited[place] = waits.map(Pool::present);
+            self.cause.asked[place] = waits.map_or(0, Pool::wants);
         }
         for pool in &mut self.pools {
             (pool.wanted, pool.waited_with) = (0, None);

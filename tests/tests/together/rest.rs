@@ -45,8 +45,11 @@ impl Model {
             if pool.wants() > 0 || !oldest.may_stay() {
                 continue;
             }
-            // One that has none gets even what is in use or needed.
-            let wanted = self.have_none(number).saturating_sub(self.free());
+            // One that has none gets even what is in use or needed, but the last one if all weigh too much.
+            let wanted = match self.may_weigh_too_much() {
+                true => 0,
+                false => self.have_none(number).saturating_sub(self.free()),
+            };
             ensure(wanted <= leaving, || {
                 format!(
                     "{wanted} have none, {leaving} leave, and pool {number} keeps {oldest:?}, {pool:?}"

@@ -9,9 +9,9 @@ impl Pool {
         self.conns.len()
     }
 
-    /// What it has something of, or soon will.
+    /// What it has if it is compared with others: one that is stuck does not count.
     pub(crate) fn present(&self) -> usize {
-        self.count(|conn| !conn.is_stuck)
+        self.slots() - self.count(|conn| conn.is_stuck).min(1)
     }
 
     pub(crate) fn opening(&self) -> usize {
@@ -131,6 +131,11 @@ impl Model {
     /// Whether no connect may begin, as far as it is known.
     pub(crate) fn is_surely_heavy(&self) -> bool {
         self.weight().0 >= BUDGET_WEIGHT
+    }
+
+    /// Whether they can have been measured at more than they may weigh.
+    pub(crate) fn may_weigh_too_much(&self) -> bool {
+        self.weight().1 > BUDGET_WEIGHT
     }
 
     pub(crate) fn may_be_heavy(&self) -> bool {

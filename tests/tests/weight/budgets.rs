@@ -208,6 +208,36 @@ async fn idle_connections_are_closed_until_there_is_room_for_the_pool_that_waits
     other.finish().await;
 }
 
+/// It makes no room, as long as the heavy one is leased.
+#[tokio::test(start_paused = true)]
+async fn no_pool_gives_up_its_only_connection_while_the_budget_weighs_too_much() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let names = ["heavy", "busy", "starved"];
+    let [heavy, busy, starved] = names.map(|name| Member::new(name, &budget));
+    let held = heavy.leases(&[1100]).await;
+    let mut lease = busy.leases(&[10]).await;
+    weighing().await;
+    let mut waiting = HandPolled::waiting(starved.pool.acquire_within(10 * MINUTE));
+    for _ in 0..10 {
+        let mut next = HandPolled::waiting(busy.pool.acquire_within(MINUTE));
+        weighing().await;
+        lease.clear();
+        quiesce().await;
+        lease.push(next.ready().expect("the connection stays"));
+    }
+    assert_eq!(busy.closes(), []);
+    assert!(waiting.poll().is_pending());
+    drop(held);
+    quiesce().await;
+    drop(waiting.ready().expect("there is room"));
+    assert_eq!(heavy.closes(), [CloseReason::Overweight]);
+    drop((lease, waiting));
+    for member in [heavy, busy, starved] {
+        member.finish().await;
+    }
+}
+
 /// It is taken off what is too much before anything else is closed.
 #[tokio::test(start_paused = true)]
 async fn what_a_closed_pool_still_closes_costs_others_nothing() {

@@ -85,8 +85,19 @@ impl<H> Account<H> {
 
     /// The permits that it has something of: a connection whose close hangs serves nobody, and it may hang
     /// for ever.
-    pub(super) const fn present(&self) -> usize {
+    const fn present(&self) -> usize {
         self.slots - self.stuck
+    }
+
+    /// What it has if it is compared with others. Only one connection whose close hangs is nothing to it: if all
+    /// its closes hang, it would get one after the other, and in the end all that others have.
+    pub(super) fn has(&self) -> usize {
+        self.slots - self.stuck.min(1)
+    }
+
+    /// What its stuck connections take of what is not reserved.
+    pub(super) fn stuck_beyond_reserve(&self) -> usize {
+        self.committed() - self.present().max(self.entitlement.reserved)
     }
 
     /// Its share, if it holds more than its reserve. What a member leaves behind is gone soon.
@@ -125,7 +136,7 @@ impl<H> Account<H> {
     /// Which of two members gets the next permit.
     pub(super) fn precedence(&self, other: &Self) -> Ordering {
         let has_no_caller = |account: &Self| account.demand.callers == 0;
-        let level = |account: &Self| (account.present(), account.entitlement.share);
+        let level = |account: &Self| (account.has(), account.entitlement.share);
         has_no_caller(self)
             .cmp(&has_no_caller(other))
             .then_with(|| by_share(level(self), level(other)))

@@ -150,6 +150,9 @@ fn slots_are_counted_by_their_state_and_late_ones_apart() {
     slots.set_state(third, State::Leased);
     assert_eq!(slots.busy_on_time(), [], "neither is busy");
     assert_eq!((slots.open(), slots.serving(), slots.len()), (2, 3, 3));
+    assert_eq!(slots.kept(), 2, "the connect of the second hangs");
+    slots.get_mut(third).close_reason = Some(CloseReason::Reclaimed);
+    assert_eq!(slots.kept(), 1, "the third was given up");
     assert!(slots.has_no_room_for(first, 1));
     assert!(!slots.has_no_room_for(first, 2), "a connect may fail");
     assert!(slots.has_no_room_for(second, 2), "its connect succeeds");
