@@ -172,7 +172,9 @@ impl Model {
         let may_count = |pool: &&Pool| pool.slots() > pool.reserved() || pool.wants_at_most() > 0;
         let shares: usize = self.pools.iter().filter(may_count).map(Pool::share).sum();
         let reserved: usize = self.pools.iter().map(Pool::reserved).sum();
-        let part = self.limit.saturating_sub(reserved) * pool.share() / shares.max(1);
+        let stuck = |pool: &Pool| pool.count(|conn| conn.is_stuck);
+        let stuck: usize = self.pools.iter().map(stuck).sum();
+        let part = self.limit.saturating_sub(reserved + stuck) * pool.share() / shares.max(1);
         self.cause.excess > 0 && pool.serving().saturating_sub(pool.reserved()) > part
     }
 
