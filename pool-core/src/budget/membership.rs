@@ -137,11 +137,15 @@ impl Membership {
     /// is known.
     pub(crate) fn weigh(&self, change: i128, of_one: Option<u64>) {
         let mut accounts = self.budget.accounts.lock();
+        let was_heavy = accounts.is_heavy();
         accounts.weigh(self.key, change, of_one);
         let is_heavy = accounts.is_heavy();
         self.budget.finish(accounts, None);
         if is_heavy {
             self.budget.shed();
+        }
+        // Once they are lighter, a pool with none gets one of those that were kept.
+        if is_heavy || was_heavy {
             self.budget.reclaim(None);
         }
     }
@@ -248,11 +252,11 @@ impl BudgetPermit {
         if self.is_stuck {
             accounts.close_ended(membership.key);
         }
+        let was_heavy = accounts.is_heavy();
         accounts.release(membership.key, freed.is_reclaimed, freed.weight);
-        let is_heavy = accounts.is_heavy();
         membership.budget.finish(accounts, freed.claim);
-        if is_heavy {
-            // One connection less is not enough.
+        if was_heavy {
+            // One connection less may not be enough, or others can be given up now that were kept.
             membership.budget.reclaim(None);
         }
     }

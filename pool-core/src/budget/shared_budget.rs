@@ -204,7 +204,7 @@ mod tests {
     use crate::budget::pressure::{Allotment, Claim, IdleOffer};
     use crate::budget::seen_idle::SEEN_IDLE_VALID;
     use crate::budget::{Demand, Member};
-    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use crate::sync::{Arc, Mutex};
     use crate::time::Time;
 
@@ -213,6 +213,8 @@ mod tests {
         allotment: Allotment,
         /// When it was used last; `None` while it is leased.
         used: Mutex<Option<Time>>,
+        /// Its pool used it a moment ago.
+        is_in_use: AtomicBool,
         given_up: Mutex<Option<Claim>>,
         looks: AtomicUsize,
     }
@@ -241,12 +243,14 @@ mod tests {
             let claim = self.allotment.claim_idle(IdleOffer {
                 kept: 1,
                 asked: 0,
-                is_in_use: false,
+                is_in_use: self.is_in_use.load(Ordering::Relaxed),
                 is_needed: false,
             });
             let is_reclaimed = claim.is_some();
-            *self.used.lock() = None;
-            *self.given_up.lock() = claim;
+            if is_reclaimed {
+                *self.used.lock() = None;
+                *self.given_up.lock() = claim;
+            }
             is_reclaimed
         }
     }
@@ -269,6 +273,7 @@ mod tests {
         /// A full budget, in which the connection of each holder was used at this second.
         fn new(used: [u64; 4]) -> Self {
             let budget = Budget::builder("test").max_connections(used.len());
+            let budget = budget.max_weight(1000);
             let budget = budget.build().expect("valid settings");
             let join = || {
                 let terms = MemberTerms {
@@ -284,6 +289,7 @@ mod tests {
                 let holder = StdArc::new(OneIdle {
                     allotment: member.allotment(),
                     used: Mutex::new(Some(at(used))),
+                    is_in_use: AtomicBool::new(false),
                     given_up: Mutex::new(None),
                     looks: AtomicUsize::new(0),
                 });
@@ -295,6 +301,7 @@ mod tests {
             asker.attach(StdArc::new(OneIdle {
                 allotment: asker.allotment(),
                 used: Mutex::new(None),
+                is_in_use: AtomicBool::new(false),
                 given_up: Mutex::new(None),
                 looks: AtomicUsize::new(0),
             }));
@@ -384,6 +391,19 @@ mod tests {
         rig.ask(2);
         assert_eq!((rig.given_up(), rig.looks()), (vec![0, 3], 4 + 4));
         assert_eq!(rig.budget.status().reclaiming, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_kept_because_all_are_too_heavy_is_given_up_once_they_are_lighter() {
+        let rig = Rig::new([4, 2, 3, 5]);
+        for holder in &rig.holders {
+            holder.is_in_use.store(true, Ordering::Relaxed);
+        }
+        rig.members[0].weigh(1100, None);
+        rig.ask(1);
+        assert_eq!(rig.given_up(), []);
+        rig.members[0].weigh(-1000, None);
+        assert_eq!(rig.given_up(), [1]);
     }
 
     #[tokio::test(start_paused = true)]
