@@ -182,7 +182,13 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if !allotment.wants_busy(self.slots.serving()) {
             return false;
         }
-        let claim = allotment.claim_busy(self.slots.kept(), record.load > 0);
+        let kept = self.slots.kept();
+        // With leases it gives no room before they end. The last one stays while others that were given up before
+        // have leases: they could be all that the one that waits gets, and the callers of this pool would have none.
+        if record.load > 0 && kept <= 1 && self.slots.open() > kept {
+            return false;
+        }
+        let claim = allotment.claim_busy(kept, record.load > 0);
         let gives_way = claim.is_some();
         if let Some(ages_at) = claim.as_ref().and_then(Claim::ages_at) {
             self.set_alarm(ages_at);

@@ -495,6 +495,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             reason
         };
         self.retire(key, connection, reason);
+        // Another one that was to be closed may be all that is left.
+        self.keep_surplus();
     }
 
     /// Serves waiters as far as the fill limit, which may rise as there are fewer of them.

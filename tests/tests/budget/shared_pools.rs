@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use pool_core::{AcquireError, Budget, CloseReason, ConnectionPool, SharedLease, SharedPool};
+use pool_core::{
+    AcquireError, Budget, CloseReason, ConnectionId, ConnectionPool, SharedLease, SharedPool,
+};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, pair};
 use pool_tests::bed::{HandPolled, MINUTE, SECOND, TICK, Watchdog, pass, quiesce};
@@ -269,6 +271,48 @@ async fn only_the_surplus_of_a_smaller_budget_gives_way_under_long_leases() {
     let _watchdog = Watchdog::start();
     let budget = budget_of(3);
     let busy = Shared::new("busy", &budget);
+    let mut leases = leases_of_three(&busy).await;
+    budget.resize(2).expect("nothing is reserved");
+    for of_one in leases.values_mut() {
+        pass(RESIDENCE + TICK).await;
+        of_one.pop();
+    }
+    pass(RESIDENCE + TICK).await;
+    drop(leases);
+    quiesce().await;
+    assert_eq!(busy.reasons(), [CloseReason::Reclaimed]);
+    busy.finish().await;
+    assert_eq!(budget.status().used, 0);
+}
+
+/// All that it gave up would have leases, so nobody would be served.
+#[tokio::test(start_paused = true)]
+async fn pool_under_long_leases_keeps_one_connection_for_its_callers() {
+    let _watchdog = Watchdog::start();
+    let budget = budget_of(3);
+    let (busy, starved) = (
+        Shared::new("busy", &budget),
+        Shared::new("starved", &budget),
+    );
+    let mut leases = leases_of_three(&busy).await;
+    let waiting = HandPolled::waiting(starved.pool.acquire());
+    for of_one in leases.values_mut() {
+        pass(RESIDENCE + TICK).await;
+        of_one.pop();
+    }
+    pass(RESIDENCE + TICK).await;
+    let again = busy.pool.acquire().await;
+    drop(again.expect("it keeps one"));
+    drop((waiting, leases));
+    for pool in [busy, starved] {
+        pool.finish().await;
+    }
+    assert_eq!(budget.status().used, 0);
+}
+
+async fn leases_of_three(
+    busy: &Shared,
+) -> BTreeMap<ConnectionId, Vec<SharedLease<FakeConnection>>> {
     let callers: Vec<_> = (0..6)
         .map(|_| HandPolled::waiting(busy.pool.acquire()))
         .collect();
@@ -282,17 +326,7 @@ async fn only_the_surplus_of_a_smaller_budget_gives_way_under_long_leases() {
             .push(lease);
     }
     assert_eq!(leases.len(), 3);
-    budget.resize(2).expect("nothing is reserved");
-    for of_one in leases.values_mut() {
-        pass(RESIDENCE + TICK).await;
-        of_one.pop();
-    }
-    pass(RESIDENCE + TICK).await;
-    drop(leases);
-    quiesce().await;
-    assert_eq!(busy.reasons(), [CloseReason::Reclaimed]);
-    busy.finish().await;
-    assert_eq!(budget.status().used, 0);
+    leases
 }
 
 /// The claim has aged before the close begins, and the close runs.

@@ -352,6 +352,14 @@ fn what_replaced_a_suspect_is_lent_again_if_that_breaks() {
 }
 
 #[test]
+fn what_replaced_a_suspect_is_lent_again_when_that_is_closed_unused() {
+    let (mut store, [old, new], [first, _]) = cleared();
+    store.give_back_share(first, Condition::Clean);
+    store.retire_share(old, CloseReason::Idle);
+    assert_eq!(take(&mut store).slot, new);
+}
+
+#[test]
 fn what_replaced_a_suspect_is_not_lent_again_in_a_closed_pool() {
     let (mut store, [old, new], _) = cleared();
     store.close();
