@@ -6,15 +6,13 @@
 //! A free permit goes to the asking member with the fewest slots for its share; of equals, to the one
 //! that has asked for longest. A grant waits in the member's account until the member takes it.
 //!
-//! If none is free, other members are asked for connections that they use, by the same measure: a member
-//! gives one up if it keeps more for its share than the neediest one has now. So each move raises the
-//! least that any of the two has, and no connection is passed back. A member that has none gets one from any
-//! member, also the only one of that: with fewer connections than members they take turns.
+//! If none is free, others are asked to give some up (`want`).
 //!
 //! Members that only want spare connections come after all that want one for a caller, and no
 //! connection is reclaimed for them: otherwise two pools could take the same permit from each other
-//! for ever without a caller. For the same reason a spare connection must fit: all connections
-//! and the heaviest one of its member must not weigh more than they may together, unless it is reserved: otherwise it would be closed for the weight of all, and opened again.
+//! for ever without a caller. For the same reason a spare connection that is not reserved must fit: all connections,
+//! and once more the heaviest one of its member, must not weigh more than the budget allows. Otherwise it would be
+//! closed for the weight of all, and opened again.
 //!
 //! # Invariants
 //!
@@ -25,7 +23,7 @@
 //! * B2: no connect begins while `max_connecting` are in flight.
 //! * B3: no permit is free while a member that could use it asks.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -34,9 +32,12 @@ use crate::time::Time;
 mod account;
 #[cfg(debug_assertions)]
 mod asserts;
+mod want;
 
 pub(crate) use self::account::Demand;
 pub(super) use self::account::{Account, Entitlement, by_share};
+pub(super) use self::want::{Givers, Want};
+use self::want::{Room, want};
 
 /// A member of a budget; valid until the member is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,29 +93,6 @@ impl Totals {
         self.weight -= account.weight;
         self.callers_beyond_reserve -= account.callers_beyond_reserve();
     }
-}
-
-/// How many connections the members should give up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Want {
-    /// Idle ones.
-    pub(super) idle: usize,
-    /// Those that their pools use,
-    pub(super) busy: usize,
-    /// of these members.
-    pub(super) givers: Givers,
-}
-
-/// Which members give up connections that they use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Givers {
-    /// All: others have none.
-    #[default]
-    All,
-    /// Those that keep more for their share than the neediest one has, which is this.
-    Richer { slots: u64, share: u32 },
-    /// There are too many connections: those that have more than their part of what is not reserved.
-    AbovePart,
 }
 
 /// All accounts of a budget.
@@ -460,61 +438,13 @@ impl<H: Clone> Accounts<H> {
             true => 0,
             false => self.limit.saturating_sub(self.totals.committed),
         };
-        let excess = self.totals.committed.saturating_sub(self.limit);
-        let idle = self.totals.callers_beyond_reserve.saturating_sub(free) + excess;
-        let (busy, givers) = match (excess, self.have_none()) {
-            (0, have_none) if have_none > free => {
-                (have_none - free, self.givers_to_those_with_none())
-            }
-            (0, have_none) => self.want_for_neediest(free - have_none),
-            (excess, have_none) => (excess + have_none, Givers::AbovePart),
+        let room = Room {
+            free,
+            excess: self.totals.committed.saturating_sub(self.limit),
+            weighs_too_much: self.excess_weight() > 0,
         };
-        Want { idle, busy, givers }
-    }
-
-    /// Who gives one to members that have none. While all weigh too much, heavy ones are closed for that, and what
-    /// members give up can be in vain as long as these have leases. So each keeps its last.
-    fn givers_to_those_with_none(&self) -> Givers {
-        match self.excess_weight() > 0 {
-            true => Givers::Richer { slots: 0, share: 1 },
-            false => Givers::All,
-        }
-    }
-
-    /// The members whose callers wait for connections of others.
-    fn waiting(&self) -> impl Iterator<Item = &Account<H>> {
         let askers = self.askers.iter().map(|key| self.account(*key));
-        askers.filter(|account| account.waiting_beyond_reserve() > 0)
-    }
-
-    /// How many of these have no connection. Each is to get one before others get more.
-    fn have_none(&self) -> usize {
-        let waiting = self.waiting();
-        waiting.filter(|account| account.has() == 0).count()
-    }
-
-    /// How many connections in use the neediest members want beside so many that are free, and of whom.
-    fn want_for_neediest(&self, free: usize) -> (usize, Givers) {
-        // Those that have none get one of what is free, so they want one less, and have one.
-        let needs = self.waiting().map(|account| {
-            let (has, wants) = (account.has(), account.waiting_beyond_reserve());
-            (has.max(1), wants - usize::from(has == 0), account)
-        });
-        let mut neediest = None;
-        let mut wanted = 0;
-        for (has, wants, account) in needs.filter(|(_, wants, _)| *wants > 0) {
-            let share = account.entitlement.share;
-            let order = neediest.map_or(Ordering::Less, |other| by_share((has, share), other));
-            match order {
-                Ordering::Less => (neediest, wanted) = (Some((has, share)), wants),
-                Ordering::Equal => wanted += wants,
-                Ordering::Greater => {}
-            }
-        }
-        let (slots, share) = neediest.unwrap_or_default();
-        // What is free goes to them as well.
-        let slots = u64::try_from(slots + free).unwrap_or(u64::MAX);
-        (wanted.saturating_sub(free), Givers::Richer { slots, share })
+        want(room, self.totals.callers_beyond_reserve, askers)
     }
 
     /// The ways to reach these members.

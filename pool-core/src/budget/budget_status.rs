@@ -65,8 +65,8 @@ pub struct BudgetMember {
     pub reserved: usize,
     /// Its connections, whatever their state, and those it may open next.
     pub held: usize,
-    /// Those of them whose close takes longer than its timeout. They are no part of what the pool has when it is
-    /// compared with others.
+    /// Those of them whose close takes longer than its timeout. When the pool is compared with others, one of them
+    /// is no part of what it has; further ones are.
     pub stuck: usize,
     /// Its connects in flight, without those that are overdue.
     pub connecting: usize,

@@ -271,7 +271,8 @@ async fn only_the_surplus_of_a_smaller_budget_gives_way_under_long_leases() {
     let _watchdog = Watchdog::start();
     let budget = budget_of(3);
     let busy = Shared::new("busy", &budget);
-    let mut leases = leases_of_three(&busy).await;
+    let mut leases = leases(&busy, 6).await;
+    assert_eq!(leases.len(), 3);
     budget.resize(2).expect("nothing is reserved");
     for of_one in leases.values_mut() {
         pass(RESIDENCE + TICK).await;
@@ -294,7 +295,8 @@ async fn pool_under_long_leases_keeps_one_connection_for_its_callers() {
         Shared::new("busy", &budget),
         Shared::new("starved", &budget),
     );
-    let mut leases = leases_of_three(&busy).await;
+    let mut leases = leases(&busy, 6).await;
+    assert_eq!(leases.len(), 3);
     let waiting = HandPolled::waiting(starved.pool.acquire());
     for of_one in leases.values_mut() {
         pass(RESIDENCE + TICK).await;
@@ -310,11 +312,13 @@ async fn pool_under_long_leases_keeps_one_connection_for_its_callers() {
     assert_eq!(budget.status().used, 0);
 }
 
-async fn leases_of_three(
-    busy: &Shared,
+/// As many leases, by their connection.
+async fn leases(
+    pool: &Shared,
+    count: usize,
 ) -> BTreeMap<ConnectionId, Vec<SharedLease<FakeConnection>>> {
-    let callers: Vec<_> = (0..6)
-        .map(|_| HandPolled::waiting(busy.pool.acquire()))
+    let callers: Vec<_> = (0..count)
+        .map(|_| HandPolled::waiting(pool.pool.acquire()))
         .collect();
     quiesce().await;
     let mut leases = BTreeMap::<_, Vec<_>>::new();
@@ -325,7 +329,6 @@ async fn leases_of_three(
             .or_default()
             .push(lease);
     }
-    assert_eq!(leases.len(), 3);
     leases
 }
 
@@ -336,18 +339,7 @@ async fn close_after_a_long_lease_keeps_no_other_connection_of_its_pool() {
     let budget = budget_of(2);
     let names = ["busy", "one", "other"];
     let [busy, one, other] = names.map(|name| Shared::new(name, &budget));
-    let callers: Vec<_> = (0..4)
-        .map(|_| HandPolled::waiting(busy.pool.acquire()))
-        .collect();
-    quiesce().await;
-    let mut leases = BTreeMap::<_, Vec<_>>::new();
-    for mut caller in callers {
-        let lease = caller.ready().expect("there is room for all");
-        leases
-            .entry(SharedLease::id(&lease))
-            .or_default()
-            .push(lease);
-    }
+    let mut leases = leases(&busy, 4).await;
     let (_, mut draining) = leases.pop_first().expect("it has two connections");
     let leaving = HandPolled::waiting(one.pool.acquire());
     pass(RESIDENCE + TICK).await;
